@@ -1,0 +1,53 @@
+# Everything happens inside this directory: no target touches the system. Needs Python >= 3.11 and make.
+
+VENV   := .venv
+PYTHON := $(VENV)/bin/python
+STAMP  := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check schemas format clean
+
+help:  ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP)  ## train one model on twenty wrist devices, with losses and kills on the way: ARGS="--json FILE --seed S"
+	$(PYTHON) -m services.local demo $(ARGS)
+
+up: $(STAMP)  ## the same system, empty and waiting for your devices
+	$(PYTHON) -m services.local up $(ARGS)
+
+test: $(STAMP)  ## all tests, on two workers: ARGS="-k grid"
+	$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
+
+check: $(STAMP)  ## lint, format, types, generated files, and the shape of the tree
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m ruff format --check
+	$(PYTHON) -m mypy
+	$(PYTHON) -m pytest -q tests/contract/test_schemas.py tests/test_architecture.py
+
+schemas: $(STAMP)  ## write the JSON Schemas again, from the messages
+	$(PYTHON) -m mizzle.contract schemas
+
+format: $(STAMP)  ## lay the code out, and mend what ruff can
+	$(PYTHON) -m ruff check --fix
+	$(PYTHON) -m ruff format
+
+clean:  ## remove the environment and everything that was built
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A command may exist and not work (a version switcher's shim) or lack venv (Debian splits it off), so each one is tried.
+$(STAMP): pyproject.toml constraints.txt
+	@python=$$(for name in python3.13 python3.12 python3.11 python3; do \
+	    $$name -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; \
+	done); \
+	if [ -z "$$python" ]; then \
+	    echo "Mizzle needs Python 3.11 or newer, with venv and pip; none of python3.13, python3.12, python3.11, python3 is that." >&2; \
+	    echo "Install one (on Debian: apt install python3 python3-venv), then run make again." >&2; \
+	    exit 1; \
+	fi; \
+	rm -rf $(VENV) && $$python -m venv $(VENV)
+	@echo "Installing into $(VENV), which takes a minute or more and 1.3 GB."
+	$(PYTHON) -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[train,services,demo,dev]'
+	$(PYTHON) -m pip install --disable-pip-version-check --quiet -c constraints.txt --no-deps seglearn  # for its data set
+	@touch $@

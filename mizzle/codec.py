@@ -1,0 +1,89 @@
+"""A message as bytes, and bytes as a message: msgpack with hard limits, then one strict conversion into the message's own type.
+
+The limits come first because a few bytes of msgpack can claim gigabytes (FACTS 19); types, bounds and unknown fields are then the
+business of `mizzle.messages` alone.
+"""
+
+from typing import Any, Final, TypeVar, get_args
+
+import msgpack
+import msgspec
+
+from mizzle.errors import Oversized, Unreadable
+from mizzle.messages import BetweenServices, FromDevice, Message, ToDevice
+
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""No message is longer; a window's cohort and an aggregate's members are the longest."""
+
+M = TypeVar("M")
+
+_LIMITS: Final = {"max_ext_len": 0, "max_str_len": 4096, "max_bin_len": 64 * 1024, "max_map_len": 64}
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def encode(message: Message) -> bytes:
+    """The bytes of `message`: a msgpack map in the order of its fields, so that equal messages have equal bytes."""
+    return _encode(message)
+
+
+def decode(body: bytes, kind: type[M], most: int = MOST_BYTES) -> M:
+    """The message of type `kind` (a message or a union of messages) that `body` holds.
+
+    Raises:
+        Oversized: `body` is longer than `most` bytes, or claims more items than its length can hold.
+        Unreadable: not one msgpack map, a key twice, or a field that is missing, unknown or out of bounds; the text names it.
+    """
+    if len(body) > most:
+        text = f"a message is at most {most} bytes long, got {len(body)}"
+        raise Oversized(text)
+    try:
+        return msgspec.convert(_unpack(body), kind, strict=True, builtin_types=(bytes,))
+    except msgspec.ValidationError as error:
+        text = f"this is no {_names(kind)}: {error}"
+        raise Unreadable(text) from error
+
+
+def decode_from_device(body: bytes) -> FromDevice:
+    """What a device said; raises as `decode` does, for more than 4 kB already."""
+    return decode(body, FromDevice, most=4096)  # type: ignore[arg-type]  # a union is a type to msgspec, not to mypy
+
+
+def decode_to_device(body: bytes) -> ToDevice:
+    """What a device is told; raises as `decode` does, for more than 4 kB already."""
+    return decode(body, ToDevice, most=4096)  # type: ignore[arg-type]  # as above
+
+
+def decode_between_services(body: bytes) -> BetweenServices:
+    """What one service said to another; raises as `decode` does."""
+    return decode(body, BetweenServices)  # type: ignore[arg-type]  # as above
+
+
+def _unpack(body: bytes) -> dict[str, Any]:
+    try:
+        tree = msgpack.unpackb(
+            body,
+            raw=False,
+            strict_map_key=True,
+            object_pairs_hook=_no_key_twice,
+            max_array_len=min(len(body), 65_536),
+            **_LIMITS,
+        )
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        text = f"this is no msgpack within our limits: {error or type(error).__name__}"
+        raise Unreadable(text) from error
+    if not isinstance(tree, dict):
+        text = f"a message is a msgpack map, got {type(tree).__name__}"
+        raise Unreadable(text)
+    return tree
+
+
+def _no_key_twice(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        text = "a key stands twice in one map"
+        raise ValueError(text)
+    return fields
+
+
+def _names(kind: Any) -> str:  # noqa: ANN401  # a type or a union of types
+    return " or ".join(member.__name__ for member in get_args(kind) or (kind,))

@@ -1,0 +1,187 @@
+"""What a device may not forget: its updates until their receipts, the receipts, and how far its counter has come.
+
+One SQLite file (WAL, `synchronous=FULL`, every transaction BEGIN IMMEDIATE), so that a loss of power at any moment
+leaves the state before a call or after it. One process writes. Others may read; these are its tables, and their columns
+are not renamed:
+
+    waiting   number INTEGER PRIMARY KEY, id BLOB, window INTEGER, at INTEGER, sealed BLOB, payload BLOB
+              an update without a receipt; `number` grows in the order in which updates were kept
+    receipts  number INTEGER PRIMARY KEY, id BLOB, window INTEGER, at INTEGER, sealed BLOB
+              how an update ended: the receipt as the federation sealed it; the newest 10,000
+    sent      number INTEGER PRIMARY KEY, id BLOB, at INTEGER
+              one row each time an update was sent, so that it is seen when it was sent again; the newest 100,000
+    memory    name TEXT PRIMARY KEY, value
+              `counter` (the first number never signed under), `identity` (sealed), `window` and `version` (newest seen)
+
+`id` is the update's id, 32 bytes; `window` the one its signed header names; `at` this device's clock, in milliseconds
+since 1970. The signing key is not in here: it lies in a file of its own beside this one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Self
+
+from mizzle.device.events import Cleared, Full, Kept
+from mizzle.device.states import Bounds, Newest, Waiting
+from mizzle.errors import Away, Misconfigured
+from mizzle.transport.clock import now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+MOST_RECEIPTS: Final = 10_000
+MOST_SENDS: Final = 100_000
+
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS waiting (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, window INTEGER NOT NULL, at INTEGER NOT NULL,
+    sealed BLOB NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS receipts (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, window INTEGER NOT NULL, at INTEGER NOT NULL,
+    sealed BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS sent (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, at INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS memory (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+"""
+
+
+class Outbox:
+    """The outbox in the file `path`; to be used from the thread that made it.
+
+    Its methods raise `Away` where the disk does not take what they write, and have then changed nothing.
+
+    Raises:
+        Misconfigured: the file cannot be opened, or is no outbox.
+    """
+
+    def __init__(self, path: Path, bounds: Bounds = Bounds()) -> None:  # noqa: B008  # frozen
+        self._bounds = bounds
+        try:
+            self._store = sqlite3.connect(path, isolation_level=None)
+            self._store.execute("PRAGMA journal_mode = WAL")
+            self._store.execute("PRAGMA synchronous = FULL")
+            self._store.executescript(_TABLES)
+        except sqlite3.Error as error:
+            raise Misconfigured(
+                f"the outbox {path} cannot be opened: {error}; move it away or give the device another home"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._store.close()
+
+    def keep(self, update: bytes, window: int, sealed: bytes, payload: bytes) -> Kept | Full:
+        """Keep an update until its receipt; kept twice, it is there once."""
+        count, size = self._one("SELECT count(*), coalesce(sum(length(sealed) + length(payload)), 0) FROM waiting")
+        own = len(sealed) + len(payload)
+        if count >= self._bounds.updates or size + own > self._bounds.size:
+            return Full(window, f"{count} updates of {size} bytes wait for their receipts; {self._bounds} is the most")
+        row = (update, window, now(), sealed, payload)
+        try:
+            with self._transaction() as store:
+                store.execute(
+                    "INSERT OR IGNORE INTO waiting (id, window, at, sealed, payload) VALUES (?, ?, ?, ?, ?)", row
+                )
+        except Away as error:
+            return Full(window, str(error))
+        return Kept(update, own)
+
+    def waiting(self) -> tuple[Waiting, ...]:
+        """What waits for a receipt, oldest first."""
+        rows = self._store.execute("SELECT id, length(sealed) + length(payload) FROM waiting ORDER BY number")
+        return tuple(Waiting(update, size) for update, size in rows)
+
+    def payload(self, update: bytes) -> tuple[bytes, bytes] | None:
+        """The sealed header and the payload of an update that waits; None if it does not."""
+        found: tuple[bytes, bytes] | None = self._store.execute(
+            "SELECT sealed, payload FROM waiting WHERE id = ?", (update,)
+        ).fetchone()
+        return found
+
+    def sent(self, update: bytes) -> None:
+        """Count that an update is being sent."""
+        with self._transaction() as store:
+            number = store.execute("INSERT INTO sent (id, at) VALUES (?, ?)", (update, now())).lastrowid or 0
+            store.execute("DELETE FROM sent WHERE number <= ?", (number - MOST_SENDS,))
+
+    def clear(self, update: bytes, receipt: bytes) -> Cleared:
+        """Keep the sealed receipt of an update in its place; what does not wait stays as it is."""
+        with self._transaction() as store:
+            taken = store.execute("DELETE FROM waiting WHERE id = ? RETURNING window", (update,)).fetchone()
+            if taken is not None:
+                row = (update, taken[0], now(), receipt)
+                added = store.execute("INSERT INTO receipts (id, window, at, sealed) VALUES (?, ?, ?, ?)", row)
+                store.execute("DELETE FROM receipts WHERE number <= ?", ((added.lastrowid or 0) - MOST_RECEIPTS,))
+        return Cleared(update)
+
+    def receipts(self) -> list[bytes]:
+        """The sealed receipts that are kept, oldest first."""
+        return [sealed for (sealed,) in self._store.execute("SELECT sealed FROM receipts ORDER BY number")]
+
+    def sends(self) -> int:
+        """How often an update was sent."""
+        count: int = self._one("SELECT count(*) FROM sent")[0]
+        return count
+
+    @property
+    def counter(self) -> int:
+        """The first number that was never reserved."""
+        return self._remembered("counter")
+
+    def reserve(self, count: int) -> range:
+        """Numbers for `count` messages; none of them was ever reserved before, whatever crashed."""
+        start = self.counter
+        self._remember(counter=start + count)
+        return range(start, start + count)
+
+    @property
+    def identity(self) -> bytes | None:
+        """The sealed identity, if the device belongs."""
+        found = self._store.execute("SELECT value FROM memory WHERE name = 'identity'").fetchone()
+        return found[0] if found else None
+
+    def remember_identity(self, sealed: bytes) -> None:
+        """Keep the sealed identity."""
+        self._remember(identity=sealed)
+
+    @property
+    def newest(self) -> Newest:
+        """The newest window invited to, and base version seen."""
+        return Newest(self._remembered("window"), self._remembered("version"))
+
+    def accept(self, window: int, version: int) -> None:
+        """Keep the newest window and base version; neither ever falls."""
+        newest = self.newest
+        self._remember(window=max(newest.window, window), version=max(newest.version, version))
+
+    def _remembered(self, name: str) -> int:
+        found = self._store.execute("SELECT value FROM memory WHERE name = ?", (name,)).fetchone()
+        return int(found[0]) if found else 0
+
+    def _remember(self, **values: int | bytes) -> None:
+        with self._transaction() as store:
+            store.executemany("INSERT OR REPLACE INTO memory (name, value) VALUES (?, ?)", values.items())
+
+    def _one(self, query: str) -> tuple[int, ...]:
+        row: tuple[int, ...] = self._store.execute(query).fetchone()
+        return row
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            self._store.execute("BEGIN IMMEDIATE")
+            yield self._store
+            self._store.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise Away(f"the outbox cannot be written: {error}; free some space on its disk") from error
+        finally:
+            if self._store.in_transaction:
+                self._store.execute("ROLLBACK")

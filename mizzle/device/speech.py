@@ -1,0 +1,106 @@
+"""What a device says: its enrolment, its presence, that it declines, and what waits in its outbox."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from mizzle import envelope, topics
+from mizzle.device.effects import Note, Open, Publish, Send, Subscribe
+from mizzle.device.states import Member, Stranger
+from mizzle.envelope import Purpose
+from mizzle.messages import Decline, Presence
+from mizzle.topics import Up
+from mizzle.transport.bus import Will
+
+if TYPE_CHECKING:
+    from mizzle.device.states import Moved, Session, Waiting
+    from mizzle.messages import Message
+
+UPDATE_RETRY_MS: Final = (10_000, 600_000)
+"""How long an update waits about for its receipt before it is sent again: the first time, and at most."""
+
+ENROLMENT_RETRY_MS: Final = (2_000, 60_000)
+"""The same of an enrolment and its identity."""
+
+
+def opened(state: Session) -> Moved:
+    """Open the line; a member's last will says that the device is gone."""
+    me, will = state.me, None
+    if isinstance(state.belonging, Member):
+        state, body = _presence(state, online=False)
+        will = Will(topics.up(me.federation, me.device, Up.PRESENCE), body)
+    return replace(state, online=False), (Open(will), Subscribe(topics.every_to(me.federation, me.device)))
+
+
+def enrol(state: Session) -> Moved:
+    """A stranger asks to belong, and will ask again."""
+    me, stranger = state.me, state.belonging
+    if not isinstance(stranger, Stranger):
+        return state, ()
+    due = state.now + _delay(state, ENROLMENT_RETRY_MS, stranger.attempts, stranger.enrolment)
+    asked = replace(stranger, attempts=stranger.attempts + 1, due=due)
+    topic = topics.up(me.federation, me.device, Up.ENROL)
+    return replace(state, belonging=asked), (Publish(topic, stranger.enrolment),)
+
+
+def send(state: Session, updates: frozenset[bytes]) -> Moved:
+    """Send these of the waiting updates, oldest first, if the line is up."""
+    if not state.online or not isinstance(state.belonging, Member):
+        return state, ()
+    waiting = tuple(_sent(state, one) if one.id in updates else one for one in state.waiting)
+    return replace(state, waiting=waiting), tuple(Send(one.id) for one in waiting if one.id in updates)
+
+
+def _sent(state: Session, waiting: Waiting) -> Waiting:
+    due = state.now + _delay(state, UPDATE_RETRY_MS, waiting.attempts, waiting.id)
+    return replace(waiting, attempts=waiting.attempts + 1, due=due)
+
+
+def _delay(state: Session, retry_ms: tuple[int, int], attempts: int, salt: bytes) -> int:
+    """Milliseconds until the next try: twice as many after each, and chance takes or adds up to a half."""
+    first, longest = retry_ms
+    middle = min(first << min(attempts, 16), longest)
+    chance = int.from_bytes(hashlib.sha256(state.entropy + salt).digest()[:4], "big")
+    return middle // 2 + (middle * chance >> 32)
+
+
+def decline(state: Session, window: int, reason: str) -> Moved:
+    """Say that we do not take part, if anybody can hear it: later it is of no use."""
+    me, note = state.me, Note(f"window {window} is declined: {reason}")
+    if not state.online:
+        return state, (note,)
+    decline = Decline(federation=me.federation, device=me.device, window=window, reason=reason)
+    state, body = seal(state, decline, Purpose.DECLINE)
+    return state, (note, Publish(topics.up(me.federation, me.device, Up.DECLINE), body))
+
+
+def say_presence(state: Session, *, online: bool) -> Moved:
+    """A member says, for whoever asks later too, that it is there, or that it goes."""
+    if not state.online or not isinstance(state.belonging, Member):
+        return state, ()
+    state, body = _presence(state, online=online)
+    topic = topics.up(state.me.federation, state.me.device, Up.PRESENCE)
+    return state, (Publish(topic, body, retain=True),)
+
+
+def _presence(state: Session, *, online: bool) -> tuple[Session, bytes]:
+    felt = state.condition
+    presence = Presence(
+        federation=state.me.federation,
+        device=state.me.device,
+        online=online,
+        examples=felt.examples,
+        battery=felt.battery,
+        temperature=felt.temperature,
+        link=felt.link,
+    )
+    return seal(state, presence, Purpose.PRESENCE)
+
+
+def seal(state: Session, message: Message, purpose: Purpose) -> tuple[Session, bytes]:
+    """The message under our signature, with a counter that is used once."""
+    epoch = state.belonging.identity.epoch if isinstance(state.belonging, Member) else 0
+    sealed = envelope.seal(message, purpose, state.me.key, epoch, state.counter)
+    return replace(state, counter=state.counter + 1), sealed

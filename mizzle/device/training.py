@@ -1,0 +1,112 @@
+"""From a task to an update: the device's own function trains, and what it changed is checked, clipped and coded."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mizzle.device.events import Declined, Trained
+from mizzle.device.task import Decline, Task
+from mizzle.grid import clip
+from mizzle.model import flat, flat_of
+from mizzle.terms import bound_of, codec_of, grid_of
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mizzle.device.effects import Train
+    from mizzle.messages import Invitation
+    from mizzle.plan import Plan
+    from mizzle.plugins import Vector
+
+TrainFunction = Callable[[Task], Any]
+"""Trains and returns a torch module, or the weights by name."""
+
+Encode = Callable[["Vector", "Plan", "Invitation"], bytes]
+"""Makes a payload of Δ = trained − base, flat."""
+
+OnTrained = Callable[["Invitation"], None]
+"""Is called after training, before anything is sealed."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a task ended, and how many examples the device has, if the task counted them."""
+
+    end: Trained | Declined
+    examples: int | None = None
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How a device trains: its function, the seed of its shuffling (None: fresh), and what is done with the change."""
+
+    device: str
+    function: TrainFunction
+    seed: int | None
+    encode: Encode
+    on_trained: OnTrained
+
+    def do(self, order: Train) -> Done:
+        """Do a task; whatever goes wrong in it is logged and declined."""
+        window = order.invitation.window
+        task = Task(order, self._random(window))
+        try:
+            change = _change(self.function(task), order.model)
+            self.on_trained(order.invitation)
+            return Done(Trained(window, self.encode(change, order.plan, order.invitation)), task.examples)
+        except Decline as declined:
+            _log.warning("window %d is declined: %s", window, declined)
+            return Done(Declined(window, declined.reason), task.examples)
+        except Exception:  # noqa: BLE001  # a fault of the training function ends its task, not the device
+            _log.exception("the training function failed on window %d", window)
+            return Done(Declined(window, "failed"), task.examples)
+
+    def _random(self, window: int) -> np.random.Generator:
+        if self.seed is None:
+            return np.random.default_rng()
+        name = int.from_bytes(hashlib.sha256(self.device.encode()).digest()[:8], "big")
+        return np.random.default_rng([self.seed, window, name])
+
+
+def encoded(change: Vector, plan: Plan, invitation: Invitation) -> bytes:
+    """The payload of an honest device: never longer than the plan's clip, whatever bound it is invited with."""
+    bound = min(invitation.bound, bound_of(plan))
+    clipped = clip(change, plan.update.clip)
+    return codec_of(plan).encode(clipped, grid_of(plan), invitation.seed, bound, os.urandom)
+
+
+def _change(result: object, model: bytes) -> Vector:
+    """Δ: what training returned minus what it started from, in the order of the model's file.
+
+    Raises:
+        Decline: it is no model of this shape, or not finite.
+    """
+    try:
+        change: Vector = flat_of(model, _arrays(result)) - flat(model)
+    except (ValueError, TypeError) as error:
+        raise Decline("wrong-shape", f"what was trained does not fit the model: {error}") from error
+    if wrong := np.count_nonzero(~np.isfinite(change)):
+        raise Decline(
+            "not-finite", f"{wrong} of {change.size} trained numbers are NaN or infinite: lower learning_rate"
+        )
+    return change
+
+
+def _arrays(result: Any) -> dict[str, npt.NDArray[np.floating]]:  # noqa: ANN401  # a module or a mapping, as it comes
+    weights = result.state_dict() if hasattr(result, "state_dict") else result
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"wanted a torch module or the weights by name, got {type(result).__name__}")
+    return {name: _array(weight) for name, weight in weights.items()}
+
+
+def _array(weight: Any) -> npt.NDArray[np.floating]:  # noqa: ANN401  # an array or a tensor
+    return np.asarray(weight.detach().cpu() if hasattr(weight, "detach") else weight, dtype=np.float64)

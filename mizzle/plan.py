@@ -1,0 +1,272 @@
+"""A federation's plan: read from `plan.toml`, frozen, named by its digest.
+
+The TOML is for people; what services and devices work by is its canonical JSON (`Plan.canonical`), in which the model's digest and
+size stand beside its name. Its SHA-256 is in every invitation and in everything that devices sign. In a table with a plug-in the
+first key names the plug-in and the keys that the table does not know are the plug-in's own fields.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from mizzle.errors import Misconfigured
+from mizzle.vocabulary import Digest, FederationId, Size, Word
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Setting = bool | int | float | str | list[bool | int | float | str]
+"""What a value in the plan may be, below its tables."""
+
+_Positive = Annotated[float, Meta(gt=0, le=1e12)]
+_Whole = Annotated[int, Meta(ge=1, le=2**31)]
+_Over = Annotated[float, Meta(ge=1, le=100)]
+_Delta = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class Table(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the plan."""
+
+
+class Model(Table):
+    """The model that is trained: a safetensors file with names, shapes and the first weights."""
+
+    name: str
+    digest: Digest
+    size: Size
+    parameters: _Whole
+
+
+class WindowPlan(Table):
+    """How long a window collects, from how many, and what becomes of latecomers."""
+
+    mode: Literal["rounds"]
+    goal: _Whole
+    quorum: _Whole
+    invite: _Over = 1.33
+    deadline_s: _Positive = 60.0
+    late: Literal["fold", "refuse"] = "fold"
+    max_staleness: Annotated[int, Meta(ge=0, le=1000)] = 4
+    windows: _Whole | None = None
+
+    @property
+    def invited(self) -> int:
+        """How many devices a window invites: the goal and a reserve for those who drop out."""
+        return round(self.goal * self.invite)
+
+    @property
+    def most(self) -> int:
+        """n_max: the most updates a window's sum can hold, its own and as many folded ones."""
+        return self.invited * (2 if self.late == "fold" else 1)
+
+
+class PlugIn(Table):
+    """A plug-in by name, and its fields as the plan gives them."""
+
+    name: Word
+    fields: dict[str, Setting] = {}
+
+
+class UpdatePlan(Table):
+    """How an update is clipped and coded."""
+
+    codec: PlugIn
+    clip: _Positive = 1.0
+
+
+class JudgePlan(Table):
+    """The scores that the anomaly detector computes, in this order."""
+
+    scores: tuple[Word, ...] = ("norm",)
+
+
+class CombinePlan(Table):
+    """How updates become the next model."""
+
+    strategy: PlugIn
+    weight: Literal["uniform", "examples"] = "uniform"
+
+
+class PrivacyPlan(Table):
+    """The mechanism that noises every release, and where it stops."""
+
+    mechanism: PlugIn
+    delta: _Delta = 1e-5
+    device_budget: _Positive = 1000.0
+    federation_budget: _Positive = 1000.0
+    minimum_crowd: _Whole = 8
+
+
+class ReleasePlan(Table):
+    """How often a model is released and how long its manifest holds."""
+
+    every: Literal[1] = 1
+    expires_h: _Positive = 168.0
+
+
+class Plan(Table):
+    """One federation: one model, trained by one plan."""
+
+    schema: Literal[1]
+    federation: FederationId
+    model: Model
+    train: dict[str, Setting]
+    window: WindowPlan
+    select: PlugIn
+    update: UpdatePlan
+    judge: JudgePlan
+    combine: CombinePlan
+    privacy: PrivacyPlan
+    release: ReleasePlan
+
+    @property
+    def canonical(self) -> bytes:
+        """The plan as every party reads it: JSON, keys sorted at every level, no spaces."""
+        return msgspec.json.encode(self, order="sorted")
+
+    @property
+    def digest(self) -> bytes:
+        """The plan's name: SHA-256 of its canonical form."""
+        return hashlib.sha256(self.canonical).digest()
+
+
+def from_canonical(body: bytes) -> Plan:
+    """The plan whose canonical form is `body`.
+
+    Raises:
+        Misconfigured: it is not a plan of this schema; the text names the key.
+    """
+    try:
+        return msgspec.json.decode(body, type=Plan)
+    except msgspec.MsgspecError as error:
+        text = f"this is no plan of schema 1: {error}"
+        raise Misconfigured(text) from error
+
+
+def from_toml(text: str, model: bytes) -> Plan:
+    """The plan that `text` describes for the safetensors file `model`.
+
+    Raises:
+        Misconfigured: a key is unknown (the nearest known one is named), missing, out of bounds, or contradicts another.
+    """
+    try:
+        tree = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"plan.toml is no TOML: {error}") from error
+    shaped = {name: _with_plug_in(name, table) for name, table in _filled(tree).items()}
+    shaped["model"] = _model(str(tree.get("model", "")), model)
+    _refuse_unknown("plan.toml", shaped, Plan)
+    for name, table in _TABLES.items():
+        _refuse_unknown(f"[{name}]", shaped[name], table)
+    try:
+        plan = msgspec.convert(shaped, Plan, strict=True, builtin_types=(bytes,))
+    except msgspec.ValidationError as error:
+        raise Misconfigured(f"plan.toml: {error}") from error
+    refuse_contradictions(plan)
+    return plan
+
+
+def refuse_contradictions(plan: Plan) -> None:
+    """Return if the plan's parts agree with each other.
+
+    Raises:
+        Misconfigured: two parts contradict each other; the text names both and the way out.
+    """
+    window, privacy = plan.window, plan.privacy
+    if window.quorum > window.goal:
+        raise Misconfigured(f"window.quorum {window.quorum} is more than window.goal {window.goal}: lower the quorum")
+    if privacy.minimum_crowd > window.quorum:
+        text = f"privacy.minimum_crowd {privacy.minimum_crowd} is more than window.quorum {window.quorum}: raise the quorum"
+        raise Misconfigured(text)
+    if plan.combine.weight == "examples":
+        text = "combine.weight 'examples' is refused beside a privacy claim (example counts are private): use 'uniform'"
+        raise Misconfigured(text)
+
+
+_TABLES: Final[Mapping[str, type[Table]]] = {
+    "window": WindowPlan,
+    "update": UpdatePlan,
+    "judge": JudgePlan,
+    "combine": CombinePlan,
+    "privacy": PrivacyPlan,
+    "release": ReleasePlan,
+}
+
+_PLUG_INS: Final = {"update": "codec", "combine": "strategy", "privacy": "mechanism"}
+
+
+def _filled(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree with an empty table for each that the plan may leave out."""
+    return {"judge": {}, "release": {}, **tree}
+
+
+def _with_plug_in(name: str, table: Any) -> Any:  # noqa: ANN401  # whatever TOML holds
+    """The table with its plug-in's name and fields gathered into one place."""
+    if not isinstance(table, dict):
+        return table
+    if name == "select":
+        return _gathered(table, "policy", frozenset())
+    if name not in _PLUG_INS or _PLUG_INS[name] not in table:
+        return table
+    known = frozenset(_TABLES[name].__struct_fields__)
+    kept = {key: value for key, value in table.items() if key in known}
+    return {**kept, _PLUG_INS[name]: _gathered(table, _PLUG_INS[name], known)}
+
+
+def _gathered(table: dict[str, Any], key: str, known: frozenset[str]) -> dict[str, Any]:
+    fields = {name: value for name, value in table.items() if name != key and name not in known}
+    return {"name": table.get(key), "fields": fields}
+
+
+def _refuse_unknown(where: str, table: Any, kind: type[Struct]) -> None:  # noqa: ANN401  # as above
+    if not isinstance(table, dict):
+        raise Misconfigured(f"plan.toml: {where} is a table, got {table!r}")
+    for key in table.keys() - set(kind.__struct_fields__):
+        near = difflib.get_close_matches(key, kind.__struct_fields__, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(kind.__struct_fields__)}"
+        raise Misconfigured(f"plan.toml: {where} knows no {key!r}; {hint}")
+
+
+def _model(name: str, body: bytes) -> dict[str, Any]:
+    """What the plan says of its model, from the safetensors file itself."""
+    return {"name": name, "digest": hashlib.sha256(body).digest(), "size": len(body), "parameters": parameters(body)}
+
+
+def parameters(model: bytes) -> int:
+    """d: how many numbers the safetensors file `model` holds.
+
+    Raises:
+        Misconfigured: it is no safetensors file of 32-bit floats.
+    """
+    return sum(int(_product(shape)) for _, shape in tensors(model))
+
+
+def tensors(model: bytes) -> list[tuple[str, tuple[int, ...]]]:
+    """Names and shapes in the safetensors file `model`, in the order in which their numbers lie in it.
+
+    Raises:
+        Misconfigured: it is no safetensors file of 32-bit floats.
+    """
+    try:
+        header = json.loads(model[8 : 8 + int.from_bytes(model[:8], "little")])
+        entries = [(entry["data_offsets"], name, entry) for name, entry in header.items() if name != "__metadata__"]
+        found = [(name, tuple(map(int, entry["shape"])), entry["dtype"]) for _, name, entry in sorted(entries, key=lambda e: e[0])]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Misconfigured("the plan's model is a safetensors file; this one's header cannot be read") from error
+    if not found or any(dtype != "F32" for *_, dtype in found):
+        raise Misconfigured(f"the plan's model has tensors of F32 alone, got {sorted({d for *_, d in found})}")
+    return [(name, shape) for name, shape, _ in found]
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    total = 1
+    for extent in shape:
+        total *= extent
+    return total

@@ -1,0 +1,204 @@
+"""A bus over MQTT 5: a thread of its own that connects, reads, writes and comes back for ever.
+
+Whoever calls a bus puts a request where that thread finds it, so nothing blocks and `mizzle.transport.mqtt_line` is
+touched by one thread alone. It polls its own socket: paho's loop selects, which silently ends past descriptor 1023
+(FACTS 11).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import threading
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from mizzle.errors import Misconfigured
+from mizzle.transport.bus import Disconnected, Sent
+from mizzle.transport.mqtt_line import Address, Line, Outgoing, Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mizzle.transport.bus import AckToken, BusEvent, Listener, Will
+
+QUEUE_FULL: Final = 0x97
+"""The reason of a publication that found the queue full (MQTT 5: quota exceeded); it was not sent."""
+
+_FIRST_PAUSE_S: Final = 0.25
+
+_log = logging.getLogger(__name__)
+
+
+class MqttBus:
+    """A `mizzle.transport.bus.Bus` to the MQTT 5 broker at `url` (`mqtt://host:port`, TCP); the user is `client_id`.
+
+    The session outlives a connection by `session_expiry_s`. After a loss the bus pauses 0.25 s, then twice as long each
+    time, up to `max_backoff_s`; chance shortens each pause by up to a half. At most `queue_bytes` of publications wait
+    for their PUBACK: one that finds no room is not sent, and told as `Sent` with reason 0x97; one that is longer than
+    the broker takes, with reason 0x95. With `manual_ack`, at most about `receive_maximum` messages are unacknowledged.
+    `close` waits up to `goodbye_s` for what is queued.
+
+    Raises:
+        Misconfigured: `url` is no such address.
+    """
+
+    def __init__(  # noqa: PLR0913  # each is a setting of MQTT's or a bound
+        self,
+        url: str,
+        client_id: str,
+        *,
+        will: Will | None = None,
+        session_expiry_s: int = 14 * 24 * 3600,
+        receive_maximum: int = 100,
+        manual_ack: bool = False,
+        keepalive_s: int = 30,
+        max_backoff_s: float = 60.0,
+        queue_bytes: int = 64 * 1024 * 1024,
+        goodbye_s: float = 2.0,
+    ) -> None:
+        terms = Terms(session_expiry_s, receive_maximum, manual_ack, keepalive_s)
+        self._line = Line(_address(url, client_id), terms, will, self._settled)
+        self._max_backoff_s, self._queue_bytes, self._goodbye_s = max_backoff_s, queue_bytes, goodbye_s
+        self._listener: Listener = _log_only
+        self._thread = threading.Thread(target=self._live, name=f"bus-{client_id}", daemon=True)
+        self._lock = threading.Lock()
+        self._orders: deque[Callable[[], None]] = deque()
+        self._wakeup: int | None = None
+        self._number = 0
+        self._queued = 0
+        self._until: float | None = None
+
+    def open(self, listener: Listener) -> None:
+        """Begin to connect, and tell `listener` everything from now on; what it raises is logged and stops there."""
+        self._listener = listener
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread.start()
+
+    def publish(self, topic: str, body: bytes, *, retain: bool = False) -> int:
+        """Queue a publication; `Sent` with the returned number tells when the broker has it, or why it is not sent."""
+        with self._lock:
+            self._number += 1
+            outgoing = Outgoing(self._number, topic, body, retain)
+            fits = self._queued + outgoing.size <= self._queue_bytes
+            self._queued += outgoing.size if fits else 0
+        if fits:
+            self._order(partial(self._line.publish, outgoing))
+        else:
+            self._order(partial(self._line.events.append, Sent(topic, outgoing.number, QUEUE_FULL)))
+        return outgoing.number
+
+    def subscribe(self, topic_filter: str) -> None:
+        """Ask for what matches, retained messages included; asked again whenever the broker has forgotten."""
+        self._order(partial(self._line.ask, topic_filter, wanted=True))
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Ask for it no longer."""
+        self._order(partial(self._line.ask, topic_filter, wanted=False))
+
+    def ack(self, token: AckToken) -> None:
+        """Acknowledge a delivery of this connection; of an older one: do nothing, it comes again."""
+        self._order(partial(self._line.ack, token))
+
+    def close(self) -> None:
+        """Say goodbye (the will stays unsaid) and stop; waits up to `goodbye_s` for what is queued."""
+        with self._lock:
+            self._until = time.monotonic() + self._goodbye_s
+        self._order(lambda: None)
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(2 * self._goodbye_s + 1)
+
+    def _order(self, order: Callable[[], None]) -> None:
+        with self._lock:
+            self._orders.append(order)
+            if self._wakeup is not None:
+                os.eventfd_write(self._wakeup, 1)
+
+    def _settled(self, outgoing: Outgoing) -> None:
+        with self._lock:
+            self._queued -= outgoing.size
+
+    # What follows runs in the bus's own thread.
+
+    def _live(self) -> None:
+        pause = 0.0
+        wakeup = self._wakeup
+        assert wakeup is not None  # noqa: S101  # `open` made it
+        while not self._is_over():
+            began, generation = time.monotonic(), self._line.generation
+            self._connection(wakeup)
+            steady = self._line.generation > generation and time.monotonic() - began > pause
+            pause = min(_FIRST_PAUSE_S if steady or not pause else 2 * pause, self._max_backoff_s)
+            self._wait(wakeup, pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter is no secret
+        with self._lock:
+            self._wakeup = None
+            os.close(wakeup)
+
+    def _connection(self, wakeup: int) -> None:
+        """One connection, from its beginning to its end."""
+        try:
+            self._line.connect()
+            while self._line.is_open and not self._is_late():
+                self._obey()
+                if self._is_over():
+                    self._line.say_goodbye()
+                self._line.turn(wakeup, 1000 if self._until is None else 50)
+                self._tell()
+        except OSError as error:
+            self._line.events.append(Disconnected(f"the broker cannot be reached: {error}"))
+        except Exception as error:  # noqa: BLE001  # whatever strange bytes make paho raise: the cure is a new connection
+            _log.exception("the connection is given up")
+            self._line.events.append(Disconnected(f"the connection was given up: {error}"))
+        self._tell()
+
+    def _wait(self, wakeup: int, pause_s: float) -> None:
+        """Pause between two connections, and go on taking requests meanwhile."""
+        until = time.monotonic() + pause_s
+        poll = select.poll()
+        poll.register(wakeup, select.POLLIN)
+        while (left := until - time.monotonic()) > 0 and not self._is_over():
+            if poll.poll(left * 1000):
+                os.eventfd_read(wakeup)
+            self._obey()
+            self._tell()
+
+    def _obey(self) -> None:
+        while self._orders:
+            self._orders.popleft()()
+
+    def _tell(self) -> None:
+        while self._line.events:
+            event = self._line.events.popleft()
+            try:
+                self._listener(event)
+            except Exception:  # noqa: BLE001  # a listener's fault must not end the thread that keeps the line (FACTS 6)
+                _log.exception("the listener failed on %s; the line goes on without it", type(event).__name__)
+
+    def _is_over(self) -> bool:
+        """Whether we are to close, and nothing is left to be sent or waited for."""
+        if self._until is None:
+            return False
+        return (self._line.is_empty and not self._orders) or time.monotonic() > self._until
+
+    def _is_late(self) -> bool:
+        """Whether even the goodbye has taken too long."""
+        return self._until is not None and time.monotonic() > self._until + self._goodbye_s
+
+
+def _address(url: str, client_id: str) -> Address:
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "mqtt" and parts.hostname and parts.port:
+            return Address(parts.hostname, parts.port, client_id)
+    except ValueError:
+        pass
+    raise Misconfigured(f"a broker's address is mqtt://HOST:PORT, got {url!r}")
+
+
+def _log_only(event: BusEvent) -> None:
+    _log.debug("nobody listens to %s", event)

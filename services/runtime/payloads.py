@@ -1,0 +1,77 @@
+"""Where payloads and blobs lie while a window is open: a spool folder, written before the header that names them is committed.
+
+A file holds one payload (named by its update's id) or one blob (named by its digest). The folder is bounded by bytes; when it is
+full the gateway stops reading its socket, so that the broker, and through it the devices, wait.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mizzle.errors import Away
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class SpoolFull(Away):
+    """The payload store holds as much as it may: wait until windows end."""
+
+
+class Spool:
+    """A payload store in a folder that the services of one host share."""
+
+    def __init__(self, folder: Path, most_bytes: int, *, keep: bool = False) -> None:
+        """A store in `folder` of at most `most_bytes`; with `keep`, ended payloads move aside for an auditor instead of going."""
+        self._folder, self._most, self._keep = folder, most_bytes, keep
+        self._kept = folder / "kept"
+        self._kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._used = sum(self._sizes())
+
+    def put(self, key: bytes, body: bytes) -> None:
+        """Hold `body` under `key`; the same key again replaces the same bytes.
+
+        Raises:
+            SpoolFull: there is no room.
+        """
+        if self._used + len(body) > self._most:
+            self._used = sum(self._sizes())
+            if self._used + len(body) > self._most:
+                text = f"the payload store {self._folder} holds {self._used} of {self._most} bytes"
+                raise SpoolFull(text)
+        path = self._path(key)
+        path.parent.mkdir(exist_ok=True)
+        writing = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
+        writing.write_bytes(body)
+        writing.replace(path)
+        self._used += len(body)
+
+    def get(self, key: bytes) -> bytes | None:
+        """What lies under `key`, None if nothing does."""
+        for path in (self._path(key), self._kept / key.hex()):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                continue
+        return None
+
+    def discard(self, key: bytes) -> None:
+        """The update has ended (or the blob is in the ledger): hold it no longer."""
+        path = self._path(key)
+        try:
+            size = path.stat().st_size
+            path.replace(self._kept / key.hex()) if self._keep else path.unlink()
+        except FileNotFoundError:
+            return
+        self._used -= size
+
+    def _path(self, key: bytes) -> Path:
+        return self._folder / key.hex()[:2] / key.hex()
+
+    def _sizes(self) -> Iterator[int]:
+        for folder in self._folder.iterdir():
+            if folder.is_dir() and folder != self._kept:
+                yield from (entry.stat().st_size for entry in os.scandir(folder))

@@ -1,0 +1,255 @@
+"""Streams in Redis as a service sees them: read after a cursor, and commit state, cursors and outputs at once or not at all.
+
+The position of a reader is part of its state and no consumer group's business: groups keep dealing entries to a reader that has
+stopped, and their acks cannot be fenced (FACTS 13). A commit is one script that checks everything before it writes anything, because
+neither MULTI nor Lua rolls back. It carries the epoch that the ledger issued to this reader and the version of the state that it
+replaces; any difference means that what we remember is not so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+
+from mizzle.errors import Away, Fenced
+from services.pipeline import DEAD, Hop, readers
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mizzle.topics import Keyspace
+
+BEGINNING: Final = "0-0"
+MOST_BATCH_BYTES: Final = 4 * 1024 * 1024
+MOST_WAITING: Final = 200_000
+"""A stream with so many entries takes no more: its writer waits, and whoever writes to that waits too."""
+
+_TAKE: Final = """
+local epoch = redis.call('HGET', KEYS[1], 'epoch')
+if epoch and tonumber(epoch) > tonumber(ARGV[1]) then return {'newer', epoch} end
+redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
+redis.call('HINCRBY', KEYS[1], 'version', 1)
+return {'taken', redis.call('HGETALL', KEYS[1])}
+"""
+
+# ARGV: epoch, version, room, [state] or nothing, cursors (name, id), outputs (key, body), trims (stream key, name, reader keys).
+# Each list is preceded by its length; a key is its index in KEYS. KEYS[1] is our own place.
+_COMMIT: Final = """
+local at = 0
+local function take() at = at + 1; return ARGV[at] end
+local epoch, version, room = take(), take(), tonumber(take())
+local held = redis.call('HMGET', KEYS[1], 'epoch', 'version')
+if held[1] ~= epoch or held[2] ~= version then return {'fenced', held[1] or '', held[2] or ''} end
+local fields = {'version', string.format('%d', tonumber(version) + 1)}
+for _ = 1, tonumber(take()) do fields[#fields + 1] = 'state'; fields[#fields + 1] = take() end
+for _ = 1, tonumber(take()) do fields[#fields + 1] = 'cursor:' .. take(); fields[#fields + 1] = take() end
+local outputs = {}
+for _ = 1, tonumber(take()) do outputs[#outputs + 1] = {KEYS[tonumber(take())], take()} end
+for _, output in ipairs(outputs) do
+  local kind = redis.call('TYPE', output[1]).ok
+  if kind ~= 'none' and kind ~= 'stream' then return {'type', output[1], kind} end
+  if redis.call('XLEN', output[1]) >= room then return {'full', output[1]} end
+end
+redis.call('HSET', KEYS[1], unpack(fields))
+for _, output in ipairs(outputs) do redis.call('XADD', output[1], '*', 'm', output[2]) end
+local function parts(id) local ms, n = string.match(id, '(%d+)-(%d+)'); return tonumber(ms), tonumber(n) end
+for _ = 1, tonumber(take()) do
+  local stream, name, lowest, low_ms, low_n = KEYS[tonumber(take())], take(), nil, nil, nil
+  for _ = 1, tonumber(take()) do
+    local cursor = redis.call('HGET', KEYS[tonumber(take())], 'cursor:' .. name) or '0-0'
+    local ms, n = parts(cursor)
+    if not lowest or ms < low_ms or (ms == low_ms and n < low_n) then lowest, low_ms, low_n = cursor, ms, n end
+  end
+  if lowest ~= '0-0' then redis.call('XTRIM', stream, 'MINID', lowest) end
+end
+return {'done', fields[2]}
+"""
+
+_APPEND: Final = """
+local room = tonumber(ARGV[1])
+for i = 1, #KEYS do
+  local kind = redis.call('TYPE', KEYS[i]).ok
+  if kind ~= 'none' and kind ~= 'stream' then return {'type', KEYS[i], kind} end
+  if redis.call('XLEN', KEYS[i]) >= room then return {'full', KEYS[i]} end
+end
+for i = 1, #KEYS do redis.call('XADD', KEYS[i], '*', 'm', ARGV[i + 1]) end
+return {'done'}
+"""
+
+
+class Full(Away):
+    """A stream takes no more entries until its readers have caught up: wait, and let whoever feeds us wait."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a stream, as it was written."""
+
+    stream: str
+    id: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a service has committed: its state, how far it has read, and the fence it must show at the next commit."""
+
+    epoch: int
+    version: int
+    state: bytes | None = None
+    cursors: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Output:
+    """A message's bytes for one stream."""
+
+    stream: str
+    body: bytes
+
+
+class RedisLog:
+    """The streams of one hop, and its own place among them."""
+
+    def __init__(self, client: redis.Redis, space: Keyspace, hop: Hop) -> None:
+        """A log for `hop` in this keyspace; nothing is asked of Redis yet."""
+        self._client, self._space, self._hop = client, space, hop
+        self._take = client.register_script(_TAKE)
+        self._commit = client.register_script(_COMMIT)
+        self._append = client.register_script(_APPEND)
+
+    def take(self, epoch: int) -> Place:
+        """Hold this hop's place under an epoch that the ledger has just issued, and see what was committed there.
+
+        Raises:
+            Fenced: a newer epoch holds it.
+        """
+        answer = self._run(self._take, [self._space.place(self._hop.service)], [epoch])
+        if answer[0] == b"newer":
+            text = f"{self._hop.service} is held by epoch {int(answer[1])}, ours is {epoch}: a successor runs, this process ends"
+            raise Fenced(text)
+        stored = dict(zip(answer[1][::2], answer[1][1::2], strict=True))
+        cursors = {name: stored.get(f"cursor:{name}".encode(), BEGINNING.encode()).decode() for name in self._hop.reads}
+        return Place(epoch=epoch, version=int(stored[b"version"]), state=stored.get(b"state"), cursors=cursors)
+
+    def read(self, cursors: Mapping[str, str], count: int, wait_ms: int) -> list[Entry]:
+        """At most `count` entries of each stream after its cursor, some 4 MiB at most; waits for the first, `wait_ms` at most."""
+        keys: dict[Any, Any] = {self._space.stream(name): cursors[name] for name in self._hop.reads}
+        names = {self._space.stream(name).encode(): name for name in self._hop.reads}
+        answer: Any = self._ask(self._client.xread, keys, count=count, block=wait_ms)
+        pairs = answer.items() if isinstance(answer, dict) else (answer or ())
+        found = [
+            Entry(stream=names[key], id=entry.decode(), body=fields[b"m"])
+            for key, rows in pairs
+            for entry, fields in _flat(rows)
+        ]
+        return _bounded(found)
+
+    def commit(
+        self, place: Place, state: bytes | None, cursors: Mapping[str, str], outputs: Sequence[Output] = ()
+    ) -> Place:
+        """Replace what `place` remembers, write `outputs` and trim what every reader has read: all of it, or nothing.
+
+        Raises:
+            Fenced: the stored epoch or version is another one.
+            Full: an output stream takes no more.
+        """
+        keys = _Keys(self._space.place(self._hop.service))
+        argv: list[Any] = [place.epoch, place.version, MOST_WAITING]
+        argv += [0] if state is None else [1, state]
+        argv += [len(cursors), *(part for name, entry in cursors.items() for part in (name, entry))]
+        argv += [len(outputs)]
+        argv += [part for output in outputs for part in (keys.index(self._space.stream(output.stream)), output.body)]
+        argv += [len(self._hop.reads)]
+        for name in self._hop.reads:
+            places = [keys.index(self._space.place(service)) for service in readers(name)]
+            argv += [keys.index(self._space.stream(name)), name, len(places), *places]
+        answer = self._run(self._commit, keys.found, argv)
+        _refuse(answer)
+        return replace(place, version=int(answer[1]), state=state or place.state, cursors=dict(cursors))
+
+    def append(self, outputs: Sequence[Output]) -> None:
+        """Write what came from outside: nothing is replaced by it, so there is nothing to fence.
+
+        Raises:
+            Full: an output stream takes no more.
+        """
+        if outputs:
+            keys = [self._space.stream(output.stream) for output in outputs]
+            _refuse(self._run(self._append, keys, [MOST_WAITING, *(output.body for output in outputs)]))
+
+    def holder(self) -> int:
+        """The epoch that holds this hop's place now; 0 if nobody does."""
+        epoch: Any = self._ask(self._client.hget, self._space.place(self._hop.service), "epoch")
+        return int(epoch or 0)
+
+    def tries(self, entry: Entry) -> int:
+        """How often this entry has been begun, this time included; it survives the reader's death."""
+        key = f"{self._space.place(self._hop.service)}:tries"
+        count: Any = self._ask(self._client.hincrby, key, f"{entry.stream}:{entry.id}", 1)
+        self._ask(self._client.expire, key, 3600)
+        return int(count)
+
+    def dead(self, entry: Entry) -> Output:
+        """The dead letter for an entry that nobody could read: its bytes as they are."""
+        return Output(DEAD, entry.body)
+
+    def beat(self, at: int, behind: Mapping[str, str]) -> None:
+        """Say that this hop's loop turns, and how far it has read."""
+        self._ask(self._client.hset, self._space.pulse(self._hop.service), mapping={"at": at, **behind})
+
+    def pulse(self) -> int | None:
+        """When this hop's loop last said that it turns, in milliseconds; None if it never did."""
+        at: Any = self._ask(self._client.hget, self._space.pulse(self._hop.service), "at")
+        return int(at) if at else None
+
+    def _run(self, script: Any, keys: Sequence[str], argv: Sequence[Any]) -> Any:  # noqa: ANN401  # redis-py's own types
+        return self._ask(script, keys=keys, args=argv)
+
+    def _ask(self, call: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # as above
+        try:
+            return call(*args, **kwargs)
+        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError) as error:
+            text = f"Redis does not answer {self._hop.service}: {error}"
+            raise Away(text) from error
+
+
+class _Keys:
+    """The keys of one script call, each once; a key's index counts from 1 as Lua does."""
+
+    def __init__(self, first: str) -> None:
+        self.found = [first]
+
+    def index(self, key: str) -> int:
+        if key not in self.found:
+            self.found.append(key)
+        return self.found.index(key) + 1
+
+
+def _refuse(answer: Any) -> None:  # noqa: ANN401  # a script's answer
+    match answer[0]:
+        case b"fenced":
+            text = f"the state was replaced by epoch {answer[1].decode() or 'none'}, version {answer[2].decode() or 'none'}"
+            raise Fenced(text)
+        case b"full":
+            text = f"{answer[1].decode()} holds {MOST_WAITING} entries: its readers are behind"
+            raise Full(text)
+        case b"type":
+            text = f"{answer[1].decode()} is a {answer[2].decode()}, wanted a stream: somebody else uses our keys"
+            raise Away(text)
+
+
+def _flat(rows: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:  # noqa: ANN401  # RESP3 nests one list more than RESP2
+    return rows[0] if rows and isinstance(rows[0], list) else rows
+
+
+def _bounded(entries: list[Entry]) -> list[Entry]:
+    total, kept = 0, []
+    for entry in entries:
+        total += len(entry.body)
+        if kept and total > MOST_BATCH_BYTES:
+            break
+        kept.append(entry)
+    return kept

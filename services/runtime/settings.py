@@ -1,0 +1,46 @@
+"""What a service is told by its environment; every name begins with `MIZZLE_`, but for `REDIS_URL`, which has a name everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003  # pydantic reads the annotations
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from mizzle.errors import Misconfigured
+
+
+class Settings(BaseSettings):
+    """Where the others are, and how much a service may hold at once."""
+
+    model_config = SettingsConfigDict(env_prefix="MIZZLE_", extra="ignore", populate_by_name=True)
+
+    federation: str = Field(description="the federation this process serves")
+    ledger: str = Field(description="the ledger's SQLAlchemy URL: sqlite:////path/to/ledger.db")
+    redis_url: str = Field(validation_alias="REDIS_URL", description="redis://host:port/db")
+    broker: str = Field("mqtt://127.0.0.1:1883", description="the broker, for the gateway")
+    keys: Path = Field(description="the folder of the federation's private keys, one file per role")
+    payloads: Path = Field(description="the folder of the payload store")
+    payload_bytes: int = Field(4 * 2**30, ge=2**20, description="how many bytes the payload store may hold")
+    keep_payloads: bool = Field(default=False, description="keep the payloads of ended updates for an auditor")
+    auditor_key: str = Field("", pattern=r"^([0-9a-f]{64})?$", description="X25519 key that noise keys are sealed for")
+    batch: int = Field(128, ge=1, le=1000, description="how many entries a service takes at once")
+    keep_releases: int = Field(16, ge=1, le=1000, description="how many releases stay fetchable at the broker")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+def from_environment() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        Misconfigured: one is missing or out of bounds; the text names the variable and what was wanted.
+    """
+    try:
+        return Settings()  # type: ignore[call-arg]  # the environment gives the arguments
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = str(wrong["loc"][0])
+        variable = name if name.isupper() else f"MIZZLE_{name.upper()}"
+        wanted = Settings.model_fields.get(name)
+        text = f"{variable} is wrong: {wrong['msg']}; wanted {wanted.description if wanted else 'another value'}. Set it and start again."
+        raise Misconfigured(text) from error

@@ -1,0 +1,284 @@
+"""The one loop: read entries, fold them into the state, book, commit, say; and again, for ever.
+
+    resume  take a new epoch from the ledger, then our state from Redis (or begin with none), then hear the ledger's facts again
+    turn    read a batch, step through it and through one tick, book in the ledger, then commit state, cursors and outputs at once
+
+Two stores, one order: first the ledger, then Redis. A crash between the two heals by replay, because everything that a service does
+is keyed by what it is about, and what the ledger answers is a function of its rows. When a commit is refused, what we remember is not
+so: everything in memory is thrown away and the stage resumes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import msgspec
+import numpy as np
+import structlog
+
+from mizzle.codec import decode_between_services, encode
+from mizzle.errors import Away, Fenced, Unreadable
+from mizzle.messages import Message, Refusal, refers_to
+from mizzle.moves import Ground, Moved, Tick, Told
+from services.pipeline import Hop, hears
+from services.runtime.redis_log import Entry, Output, Place, RedisLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from services.runtime.payloads import Spool
+
+S = TypeVar("S")
+
+WAIT_MS: Final = 100
+MOST_TRIES: Final = 3
+PULSE_MS: Final = 1000
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Booking:
+    """What the ledger is asked to remember, and the delivery that asked: the entry's stream and id, so that it counts once."""
+
+    told: Told
+    stream: str = ""
+    entry: str = ""
+
+
+@dataclass(frozen=True)
+class Service(Generic[S]):
+    """What makes one service of the loop: its place in the flow, its beginning, its step, and what only some have.
+
+    `book` writes bookings to the ledger in one transaction and answers with messages (the accountant); `tell` hands messages to the
+    world and returns when the world has them (the gateway).
+    """
+
+    hop: Hop
+    begin: Callable[[Ground], S]
+    step: Callable[[Ground, S, Told | Tick], Moved[S]]
+    book: Callable[[int, Sequence[Booking]], Iterable[Message]] | None = None
+    tell: Callable[[Sequence[Message]], None] | None = None
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger."""
+
+    log: RedisLog
+    spool: Spool
+    issue_epoch: Callable[[], int]
+    facts: Callable[[], Iterable[Message]]
+    blob: Callable[[bytes], bytes | None]
+
+
+@dataclass
+class _Work(Generic[S]):
+    """What one batch has come to so far."""
+
+    state: S
+    said: list[Message] = field(default_factory=list)
+    booked: list[Booking] = field(default_factory=list)
+    kept: list[bytes] = field(default_factory=list)
+
+    def take(self, moved: Moved[S], told: Told | None, entry: Entry | None) -> None:
+        attached = told.attached if told else {}
+        self.state = moved.state
+        self.said += moved.said
+        self.kept += moved.kept
+        self.booked += [
+            Booking(Told(message, attached), entry.stream if entry else "", entry.id if entry else "")
+            for message in moved.booked
+        ]
+
+
+class Stage(Generic[S]):
+    """One service at work."""
+
+    def __init__(self, service: Service[S], ground: Ground, stores: Stores, batch: int) -> None:
+        """A stage that has not begun: nothing is read or written yet."""
+        self._service, self._ground, self._stores, self._batch = service, ground, stores, batch
+        self._state: S = service.begin(ground)
+        self._place = Place(epoch=0, version=0)
+        self._cursors: Mapping[str, str] = {}
+        self._uncommitted = 0
+        self._careful = 0
+        self._beaten = 0
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Turn until `stopping()`; a store that is away is waited for, a lost fence means to begin again.
+
+        Raises:
+            Fenced: a successor holds this place; this process has nothing left to do.
+        """
+        pause_s = 0.05
+        while not stopping():
+            try:
+                self._resume()
+                while not stopping():
+                    self._turn()
+                    pause_s = 0.05
+                self._rest()
+            except Fenced as lost:
+                _log.warning("begin again", why=str(lost))
+                if self._superseded():
+                    raise
+            except Away as away:
+                _log.warning("wait", why=str(away), seconds=pause_s)
+                time.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
+                pause_s = min(5.0, 2 * pause_s)
+
+    def _resume(self) -> None:
+        self._place = self._stores.log.take(self._stores.issue_epoch())
+        self._cursors = self._place.cursors
+        self._uncommitted = 0
+        self._careful = max(self._careful, self._service.hop.holds_back, self._batch)
+        fresh = self._service.begin(self._ground)
+        self._state = recalled(self._place.state, fresh)
+        heard = hears(self._service.hop)
+        work = _Work(self._state)
+        for fact in self._stores.facts():
+            if type(fact) in heard:
+                told = self._told(fact)
+                work.take(self._service.step(self._ground, work.state, told), told, None)
+        self._settle(work, self._cursors)
+
+    def _superseded(self) -> bool:
+        try:
+            return self._stores.log.holder() > self._place.epoch
+        except Away:
+            return False
+
+    def _turn(self) -> None:
+        entries = self._stores.log.read(self._cursors, 1 if self._careful else self._batch, WAIT_MS)
+        if not self._careful:
+            return self._guarded(entries)
+        for entry in entries:
+            self._careful -= 1
+            if self._stores.log.tries(entry) > MOST_TRIES:
+                self._bury(entry, "nobody could read it")
+            else:
+                self._guarded([entry])
+        if not entries:
+            self._careful = 0
+            self._guarded([])
+        return None
+
+    def _guarded(self, entries: Sequence[Entry]) -> None:
+        try:
+            self._take(entries)
+        except Away:
+            raise
+        except Unreadable as error:
+            if len(entries) != 1:
+                raise Fenced("a batch holds a message that is none: take it apart") from error
+            self._bury(entries[0], str(error))
+        except Exception as error:  # the loop's edge: what breaks a step is taken apart, and buried at the third try
+            _log.exception("a step failed", entries=len(entries))
+            if not entries:
+                raise
+            self._careful = max(len(entries), self._service.hop.holds_back)
+            raise Fenced("a step failed: begin again, one entry at a time") from error
+
+    def _take(self, entries: Sequence[Entry]) -> None:
+        work = _Work(self._state)
+        for entry in entries:
+            told = self._told(decode_between_services(entry.body))
+            work.take(self._service.step(self._ground, work.state, told), told, entry)
+        now = round(time.time() * 1000)
+        work.take(self._service.step(self._ground, work.state, Tick(now, os.urandom(32))), None, None)
+        cursors = {**self._cursors, **{entry.stream: entry.id for entry in entries}}
+        self._uncommitted += len(entries)
+        outputs = work.said or work.booked or work.kept
+        waits = self._service.hop.holds_back and entries and self._uncommitted < self._service.hop.holds_back
+        if outputs or (self._uncommitted and not waits):
+            self._settle(work, cursors)
+        self._state, self._cursors = work.state, cursors
+        self._beat(now)
+
+    def _settle(self, work: _Work[S], cursors: Mapping[str, str]) -> None:
+        """First the ledger, then the blobs, then the world, then Redis: whatever is repeated after a crash is the same again."""
+        for blob in work.kept:
+            self._stores.spool.put(hashlib.sha256(blob).digest(), blob)
+        said = list(work.said)
+        if self._service.book is not None:
+            said += self._service.book(self._place.epoch, work.booked)
+        else:
+            said += [booking.told.message for booking in work.booked]
+        if self._service.tell is not None:
+            self._service.tell(said)
+            said = []
+        outputs = [Output(stream, encode(message)) for message in said for stream in self._service.hop.says[type(message)]]
+        self._place = self._stores.log.commit(self._place, remembered(work.state), cursors, outputs)
+        self._state, self._cursors, self._uncommitted = work.state, cursors, 0
+
+    def _bury(self, entry: Entry, why: str) -> None:
+        _log.error("dead letter", stream=entry.stream, entry=entry.id, why=why)
+        outputs = [self._stores.log.dead(entry)]
+        outputs += [Output("refused", encode(refusal)) for refusal in _refusals(entry, self._service.hop)]
+        cursors = {**self._cursors, entry.stream: entry.id}
+        self._place = self._stores.log.commit(self._place, remembered(self._state), cursors, outputs)
+        self._cursors = cursors
+
+    def _told(self, message: Message) -> Told:
+        if type(message) not in self._service.hop.reads_payload:
+            return Told(message)
+        found = {key: self._stores.spool.get(key) or self._stores.blob(key) for key in refers_to(message)}
+        return Told(message, {key: body for key, body in found.items() if body is not None})
+
+    def _beat(self, now: int) -> None:
+        if now - self._beaten >= PULSE_MS:
+            self._stores.log.beat(now, self._cursors)
+            self._beaten = now
+
+    def _rest(self) -> None:
+        """Commit what was held back, so that a successor need not read it again."""
+        if self._uncommitted:
+            self._place = self._stores.log.commit(self._place, remembered(self._state), self._cursors)
+            self._uncommitted = 0
+
+
+def remembered(state: Any) -> bytes:  # noqa: ANN401  # every service has its own state
+    """A state as bytes; arrays as their type and their bytes."""
+    return msgspec.msgpack.encode(state, enc_hook=_array_out)
+
+
+def recalled(body: bytes | None, fresh: S) -> S:
+    """The state that `remembered` wrote; `fresh` if there is none, or it is of another version of this program."""
+    if body is None:
+        return fresh
+    try:
+        return msgspec.msgpack.decode(body, type=type(fresh), dec_hook=_array_in)
+    except msgspec.MsgspecError as error:
+        _log.warning("the stored state is not of this version: begin from the ledger", why=str(error))
+        return fresh
+
+
+def _array_out(value: Any) -> Any:  # noqa: ANN401  # msgspec's hook
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, value.tobytes()]
+    text = f"a state holds no {type(value).__name__}"
+    raise NotImplementedError(text)
+
+
+def _array_in(kind: type, value: Any) -> Any:  # noqa: ANN401  # msgspec's hook
+    if kind is np.ndarray:
+        return np.frombuffer(value[1], value[0]).copy()
+    text = f"a state holds no {kind.__name__}"
+    raise NotImplementedError(text)
+
+
+def _refusals(entry: Entry, place: Hop) -> list[Refusal]:
+    """An update that could not be read still gets its outcome, if its header can be."""
+    if Refusal not in place.says:
+        return []
+    try:
+        message: Any = decode_between_services(entry.body)
+        return [Refusal(id=message.id, update=message.update, sealed=message.sealed, reason="unreadable")]
+    except (Unreadable, AttributeError):
+        return []

@@ -1,0 +1,184 @@
+"""The golden vectors: what an encoder that shares no code with ours wrote (schemas/vectors/make.mjs) is what we write.
+
+Bad ones are refused with the error that they name.
+"""
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from mizzle import blobs, codec, errors, manifest, parts, topics
+from mizzle.device.enrol import proof
+from mizzle.envelope import Key, Purpose, key_id, seal, unseal
+from mizzle.messages import FromDevice, Message, ToDevice
+
+VECTORS = Path(__file__).parents[2] / "schemas" / "vectors"
+
+Vector = dict[str, Any]
+
+
+def vectors(side: str, *kinds: str) -> list[Any]:
+    found = [json.loads(path.read_bytes()) for path in sorted((VECTORS / side).glob("*.json"))]
+    return [pytest.param(vector, id=vector["name"]) for vector in found if vector["kind"] in kinds]
+
+
+def patterned(size: int) -> bytes:
+    """What the vectors' rule says: byte i is (7 * i + floor(i / 256)) mod 256."""
+    return bytes((7 * i + (i >> 8)) % 256 for i in range(size))
+
+
+def written_out(runs: list[dict[str, Any]]) -> bytes:
+    return b"".join(bytes.fromhex(run["hex"]) * run["times"] for run in runs)
+
+
+def outline(body: bytes) -> Vector:
+    return {"size": len(body), "sha256_hex": hashlib.sha256(body).hexdigest(), "begins_hex": body[:36].hex()}
+
+
+def from_view(view: Vector) -> Message:
+    message: Message = msgspec.json.decode(json.dumps(view), type=FromDevice | ToDevice)
+    return message
+
+
+def decoded(body: bytes, purpose: Purpose) -> Message:
+    from_device = purpose in {Purpose.ENROLMENT, Purpose.PRESENCE, Purpose.DECLINE, Purpose.UPDATE}
+    return codec.decode_from_device(body) if from_device else codec.decode_to_device(body)
+
+
+@pytest.mark.parametrize("vector", vectors("good", "sealed"))
+def test_a_message_has_the_bytes_of_the_vector(vector: Vector) -> None:
+    message = from_view(vector["message"])
+    wire = bytes.fromhex(vector["wire_hex"])
+    assert codec.encode(message) == wire
+    assert decoded(wire, Purpose[vector["purpose"].upper()]) == message
+
+
+@pytest.mark.parametrize("vector", vectors("good", "sealed"))
+def test_a_sealed_message_has_the_bytes_of_the_vector(vector: Vector) -> None:
+    key = Key(bytes.fromhex(vector["seed_hex"]))
+    purpose = Purpose[vector["purpose"].upper()]
+    sealed = seal(from_view(vector["message"]), purpose, key, vector["epoch"], int(vector["counter"]))
+    assert key.public_key.hex() == vector["public_key_hex"]
+    assert key_id(key.public_key).hex() == vector["key_id_hex"]
+    assert sealed.hex() == vector["envelope_hex"]
+
+
+@pytest.mark.parametrize("vector", vectors("good", "sealed"))
+def test_an_envelope_of_the_vectors_is_opened(vector: Vector) -> None:
+    envelope = unseal(bytes.fromhex(vector["envelope_hex"]))
+    envelope.verify(bytes.fromhex(vector["public_key_hex"]))
+    found = (
+        envelope.purpose.name.lower(),
+        envelope.epoch,
+        str(envelope.counter),
+        envelope.header.hex(),
+        envelope.id.hex(),
+    )
+    assert found == tuple(vector[name] for name in ("purpose", "epoch", "counter", "wire_hex", "id_hex"))
+
+
+@pytest.mark.parametrize("vector", vectors("good", "proof"))
+def test_an_enrolment_proof_is_the_vectors(vector: Vector) -> None:
+    secret_digest, public_key = (
+        hashlib.sha256(vector["secret"].encode()).digest(),
+        bytes.fromhex(vector["public_key_hex"]),
+    )
+    assert proof(secret_digest, vector["federation"], vector["device"], public_key).hex() == vector["proof_hex"]
+
+
+@pytest.mark.parametrize("vector", vectors("good", "parts"))
+def test_an_update_is_split_into_the_parts_of_the_vector(vector: Vector) -> None:
+    sealed, payload = bytes.fromhex(vector["envelope_hex"]), patterned(vector["payload_size"])
+    messages = list(parts.split(sealed, payload))
+    assert [outline(message) for message in messages] == vector["parts"]
+    assert b"".join(parts.read(message).chunk for message in messages) == payload
+
+
+@pytest.mark.parametrize("vector", vectors("good", "blob"))
+def test_a_blob_is_cut_into_the_pieces_of_the_vector(vector: Vector) -> None:
+    blob, digest = patterned(vector["size"]), bytes.fromhex(vector["digest_hex"])
+    pieces = list(blobs.pieces(blob))
+    places = [topics.blob(vector["federation"], digest, index) for index in range(len(pieces))]
+    assert [{"topic": place, **outline(piece)} for place, piece in zip(places, pieces, strict=True)] == vector["pieces"]
+    assembly = blobs.Assembly(digest)
+    assert [assembly.add(index, piece) for index, piece in enumerate(pieces)][-1] == blob
+
+
+@pytest.mark.parametrize("vector", vectors("good", "topics"))
+def test_a_device_publishes_where_the_vector_says(vector: Vector) -> None:
+    for wanted in vector["topics"]:
+        found = topics.up(vector["federation"], wanted["device"], topics.Up.UPDATE)
+        assert (topics.shard(wanted["device"]), found) == (wanted["shard"], wanted["topic"])
+
+
+@pytest.mark.parametrize("vector", vectors("good", "release"))
+def test_a_signed_manifest_has_the_bytes_of_the_vector(vector: Vector) -> None:
+    key = Key(bytes.fromhex(vector["seed_hex"]))
+    told = msgspec.convert(vector["manifest"], manifest.Manifest)
+    envelope = manifest.sign(told, key.sign, key.public_key)
+    assert envelope.decode() == vector["envelope"]
+    assert base64.b64decode(json.loads(envelope)["payload"]).decode() == vector["payload"]
+    assert hashlib.sha256(envelope).hexdigest() == vector["digest_hex"]
+    assert manifest.verify(envelope, [key.public_key], vector["federation"], vector["now"]) == told
+    assert manifest.cloud_event(vector["federation"], envelope, told).decode() == vector["event"]
+    assert manifest.from_cloud_event(vector["event"].encode()) == envelope
+
+
+def refusal(vector: Vector) -> str:
+    """The name of the error that the vector's bytes raise."""
+    with pytest.raises(errors.MizzleError) as caught:
+        READERS[vector["kind"]](vector)
+    assert str(caught.value)
+    return caught.type.__name__
+
+
+def read_release(vector: Vector) -> None:
+    keys = [bytes.fromhex(vector["public_key_hex"])]
+    manifest.verify(written_out(vector["bytes"]), keys, vector["federation"], vector["now"])
+
+
+def read_pieces(vector: Vector) -> None:
+    assembly = blobs.Assembly(bytes.fromhex(vector["digest_hex"]), vector["most"])
+    for piece in vector["pieces"]:
+        assembly.add(piece["index"], written_out(piece["bytes"]))
+
+
+READERS = {
+    "from_device": lambda vector: codec.decode_from_device(written_out(vector["bytes"])),
+    "to_device": lambda vector: codec.decode_to_device(written_out(vector["bytes"])),
+    "part": lambda vector: parts.read(written_out(vector["bytes"])),
+    "blob": read_pieces,
+    "release": read_release,
+}
+
+
+@pytest.mark.parametrize("vector", vectors("bad", *READERS))
+def test_a_bad_vector_is_refused_with_its_error(vector: Vector) -> None:
+    assert refusal(vector) == vector["error"]
+
+
+@pytest.mark.parametrize("vector", vectors("bad", "envelope"))
+def test_a_bad_envelope_is_refused_with_its_error_at_its_step(vector: Vector) -> None:
+    step = "unseal"
+    with pytest.raises(errors.MizzleError) as caught:  # noqa: PT012  # which of the three steps raises is what is asked
+        envelope = unseal(written_out(vector["bytes"]))
+        step = "verify"
+        envelope.verify(bytes.fromhex(vector["public_key_hex"]))
+        step = "decode"
+        decoded(envelope.header, envelope.purpose)
+    assert (step, caught.type.__name__) == (vector["at"], vector["error"])
+
+
+@pytest.mark.parametrize("side", ["good", "bad"])
+def test_every_vector_is_read_by_a_test_and_named_as_its_file(side: str) -> None:
+    kinds = {"good": {"sealed", "proof", "parts", "blob", "topics", "release"}, "bad": {"envelope", *READERS}}
+    for path in (VECTORS / side).iterdir():
+        vector = json.loads(path.read_bytes())
+        assert path.name == f"{vector['name']}.json"
+        assert vector["kind"] in kinds[side]
+        assert vector["what"]

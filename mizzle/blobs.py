@@ -1,7 +1,7 @@
-r"""Models, manifests and plans on retained topics: cut into pieces below the size that every broker retains, put together by digest.
+r"""Models, manifests and plans on retained topics: cut into small pieces, put together by digest.
 
-A piece is `"mb"`, the blob's whole size (4 bytes, big-endian), then up to 30,720 bytes. Its place is the topic's last level. The
-digest in the topic is a claim of the broker until the whole blob hashes to it.
+A piece is `"mb"`, the blob's whole size (4 bytes, big-endian), then up to 30,720 bytes. Its place is the topic's last
+level. The digest in the topic is a claim of the broker until the whole blob hashes to it.
 """
 
 from __future__ import annotations
@@ -49,12 +49,13 @@ class Assembly:
         if size > self.most:
             text = f"a blob of at most {self.most} bytes was wanted, this one claims {size}"
             raise Oversized(text)
-        if self.size not in (None, size) or len(content) != max(0, min(PIECE, size - index * PIECE)):
-            text = f"piece {index} of a blob of {size} bytes has {len(content)} bytes, or another piece claims another size"
+        fits = 0 <= index < _count(size) and len(content) == min(PIECE, size - index * PIECE)
+        if self.size not in (None, size) or not fits:
+            text = f"piece {index} of a blob of {size} bytes has {len(content)}, or another piece claims another size"
             raise Unreadable(text)
         self.size = size
         self.found[index] = content
-        if len(self.found) < max(1, -(-size // PIECE)):
+        if len(self.found) < _count(size):
             return None
         return self._whole()
 
@@ -66,6 +67,10 @@ class Assembly:
             text = f"the pieces of blob {self.digest.hex()} do not hash to their name"
             raise Forged(text)
         return blob
+
+
+def _count(size: int) -> int:
+    return max(1, -(-size // PIECE))
 
 
 def _read(piece: bytes) -> tuple[int, bytes]:

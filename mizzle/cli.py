@@ -92,7 +92,7 @@ def status(
 
 
 @release.command()
-def follow(
+def follow(  # noqa: PLR0913, PLR0917  # each is an option of the command
     federation: Annotated[str, typer.Argument(help="Whose releases.")],
     key: Annotated[str, typer.Argument(help="The key that signs them: 64 hexadecimal digits.")],
     broker: BrokerOption = None,
@@ -117,6 +117,8 @@ def follow(
                 return
 
     with _answered():
+        if into is not None:
+            into.mkdir(parents=True, exist_ok=True)
         asyncio.run(go())
 
 
@@ -179,8 +181,19 @@ def _answered() -> Iterator[None]:
         yield
     except MizzleError as error:
         typer.echo(f"mizzle: {error}", err=True)
-        statuses = {Misconfigured: MISCONFIGURED, Away: UNREACHABLE, Unreadable: UNVERIFIED}
-        raise typer.Exit(next((code for kind, code in statuses.items() if isinstance(error, kind)), 1)) from error
+        raise typer.Exit(_exit_status(error)) from error
+
+
+def _exit_status(error: MizzleError) -> int:
+    match error:
+        case Misconfigured():
+            return MISCONFIGURED
+        case Away():
+            return UNREACHABLE
+        case Unreadable():
+            return UNVERIFIED
+        case _:
+            return 1
 
 
 if __name__ == "__main__":

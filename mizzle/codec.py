@@ -1,7 +1,7 @@
-"""A message as bytes, and bytes as a message: msgpack with hard limits, then one strict conversion into the message's own type.
+"""A message as bytes, and bytes as a message: msgpack with hard limits, then one strict conversion.
 
-The limits come first because a few bytes of msgpack can claim gigabytes (FACTS 19); types, bounds and unknown fields are then the
-business of `mizzle.messages` alone.
+The limits come first because a few bytes of msgpack can claim gigabytes (FACTS 19); types, bounds and unknown fields
+are then the business of `mizzle.messages` alone.
 """
 
 from typing import Any, Final, TypeVar, get_args
@@ -30,8 +30,8 @@ def decode(body: bytes, kind: type[M], most: int = MOST_BYTES) -> M:
     """The message of type `kind` (a message or a union of messages) that `body` holds.
 
     Raises:
-        Oversized: `body` is longer than `most` bytes, or claims more items than its length can hold.
-        Unreadable: not one msgpack map, a key twice, or a field that is missing, unknown or out of bounds; the text names it.
+        Oversized: `body` is longer than `most` bytes. Unreadable: not one msgpack map within our limits, a key twice,
+        or a field that is missing, unknown or out of bounds; the text names it.
     """
     if len(body) > most:
         text = f"a message is at most {most} bytes long, got {len(body)}"
@@ -69,7 +69,7 @@ def _unpack(body: bytes) -> dict[str, Any]:
             **_LIMITS,
         )
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
-        text = f"this is no msgpack within our limits: {error or type(error).__name__}"
+        text = f"this is no msgpack within our limits: {str(error) or type(error).__name__}"
         raise Unreadable(text) from error
     if not isinstance(tree, dict):
         text = f"a message is a msgpack map, got {type(tree).__name__}"

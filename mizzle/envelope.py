@@ -15,9 +15,9 @@ An envelope is 100 bytes of fixed layout and the header, which is one message as
     36      64     Ed25519 signature
     100     …      header
 
-What is signed is `"mizzle/1/" purpose "\0"`, then bytes 0–35, then the header. The purpose is in front so that a signature made for
-one kind of message fits no other. An update's id is the SHA-256 of the signed bytes, so a second signature over them is no second
-update. Nothing but the fixed 100 bytes is looked at before the signature is checked.
+What is signed is `"mizzle/1/" purpose "\0"`, then bytes 0–35, then the header. The purpose is in front so that a
+signature made for one kind of message fits no other. An update's id is the SHA-256 of the signed bytes, so a second
+signature over them is no second update. Nothing but the fixed 100 bytes is looked at before the signature is checked.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Purpose(IntEnum):
 class Signer(Protocol):
     """Whoever can sign: a key in memory here, a key in a secure element elsewhere."""
 
-    public_key: bytes
+    @property
+    def public_key(self) -> bytes:
+        """The 32 bytes that others verify with."""
 
     def sign(self, message: bytes) -> bytes:
         """The 64 bytes of an Ed25519 signature over `message`."""
@@ -148,10 +150,10 @@ def unseal(body: bytes) -> Envelope:
         text = f"an envelope begins with 'mz', protocol 1, suite 1; these bytes begin with {body[:6].hex()}"
         raise Unreadable(text)
     if length > MOST_HEADER or len(body) < FIXED + length:
-        text = f"the header is {length} bytes long by its own word; at most {MOST_HEADER} are allowed and {len(body) - FIXED} are there"
+        text = f"the header claims {length} bytes; at most {MOST_HEADER} are allowed and {len(body) - FIXED} are there"
         raise Unreadable(text)
     if purpose not in _PURPOSES:
-        text = f"purpose {purpose} is none of {sorted(_PURPOSES)}"
+        text = f"purpose {purpose} is none of {sorted(map(int, _PURPOSES))}"
         raise Unreadable(text)
     prefix, header = bytes(body[: _PREFIX.size]), bytes(body[FIXED : FIXED + length])
     return Envelope(

@@ -22,7 +22,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mizzle.plugins import Integers, Vector
+Vector = NDArray[np.float64]
+"""A flat vector of d numbers: a model, or a change of one."""
+
+Integers = NDArray[np.int64]
+"""A flat vector of integers on a grid."""
 
 WIDTHS: Final = (8, 4)  # bits per level that exist today
 SIDES: Final = (4096, 1024, 256, 64)  # block sizes; powers of four, so that √B is an integer

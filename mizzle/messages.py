@@ -1,8 +1,9 @@
 """Every message of Mizzle, in the order it flows: what devices and services say to each other.
 
-A message is frozen and means the same wherever it is read. On the wire it is a msgpack map with its `type` (`mizzle.codec`); what
-crosses the broker is sealed besides (`mizzle.envelope`). Devices say `Enrolment`, `Presence`, `Decline` and `Update`, and are told
-`Identity`, `Invitation` and `Receipt`; everything else stays between services, on Redis streams.
+A message is frozen and means the same wherever it is read. On the wire it is a msgpack map with its `type`
+(`mizzle.codec`); what crosses the broker is sealed besides (`mizzle.envelope`). Devices say `Enrolment`, `Presence`,
+`Decline` and `Update`, and are told `Identity`, `Invitation` and `Receipt`; everything else stays between services,
+on Redis streams.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class ModelRef(Record):
     size: Size
 
 
-# Belonging ------------------------------------------------------------------------------------------------------------------------
+# Belonging ------------------------------------------------------------------------------------------------------------
 
 
 class Enrolment(Message, tag="enrolment.v1"):
@@ -107,11 +108,11 @@ class Presence(Message, tag="presence.v1"):
     link: Literal["ethernet", "wifi", "cellular", "lora"] | None = None
 
 
-# One window, from its opening to its end -------------------------------------------------------------------------------------------
+# One window, from its opening to its end ------------------------------------------------------------------------------
 
 
 class Opening(Message, tag="opening.v1"):
-    """The selector asks the ledger to open the window that follows `after`, for this cohort; asking twice opens it once."""
+    """The selector asks the ledger to open the window that follows `after`; asking twice opens it once."""
 
     after: WindowNumber
     cohort: tuple[DeviceId, ...]
@@ -204,8 +205,8 @@ class Refusal(Message, tag="refusal.v1"):
 class Verdict(Message, tag="verdict.v1"):
     """What the anomaly detector found in an update, and which of its scores decided.
 
-    A content that is refused goes the same way as one that is accepted: it counts towards its window as the zero update, so that
-    contents never change a count (DESIGN 13).
+    A content that is refused goes the same way as one that is accepted: it counts towards its window as the zero
+    update, so that contents never change a count (DESIGN 13).
     """
 
     id: UpdateId
@@ -219,7 +220,8 @@ class Verdict(Message, tag="verdict.v1"):
 class Charge(Message, tag="charge.v1"):
     """The ledger has admitted an update to a window and reserved its privacy loss; weight 0 is the zero update.
 
-    `seed` is the rotation it was coded with, that of the window it names; `spent` is all that its device has spent or reserved by now.
+    `seed` is the rotation it was coded with, that of the window it names; `spent` is all that its device has spent or
+    reserved by now.
     """
 
     id: UpdateId
@@ -240,8 +242,9 @@ class Member(Record):
 class Aggregate(Message, tag="aggregate.v1"):
     """A sealed window: its members, and where the noised integer sum and the model made of it lie.
 
-    `arrived` counts envelopes of the cohort, refused contents among them; `spent` is the most that any device has spent or reserved
-    by now. `noise_key` is the key of the noise, sealed for the federation's auditor before it was used; empty where none is named.
+    `arrived` counts envelopes of the cohort, refused contents among them; `spent` is the most that any device has
+    spent or reserved by now. `noise_key` is the key of the noise, sealed for the federation's auditor before it was
+    used; empty where none is named.
     """
 
     window: WindowNumber
@@ -296,7 +299,7 @@ class Closed(Message, tag="closed.v1"):
     version: Version | None = None
 
 
-# Endings --------------------------------------------------------------------------------------------------------------------------
+# Endings --------------------------------------------------------------------------------------------------------------
 
 
 class Counted(Record, tag_field="outcome", tag="counted"):
@@ -376,7 +379,7 @@ BetweenServices = (
 
 
 def refers_to(message: Message) -> tuple[bytes, ...]:
-    """The keys, in the payload store, of the bytes that a message is about: a payload by its update's id, a blob by its digest."""
+    """The keys of the bytes that a message is about: a payload by its update's id, a blob by its digest."""
     match message:
         case Received(id=key) | Verdict(id=key) | Charge(id=key):
             return (key,)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from mizzle.plugins import Vector
+    from mizzle.grid import Vector
 
 
 def flat(model: bytes) -> Vector:

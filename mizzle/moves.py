@@ -1,7 +1,7 @@
 """What a pure step is given and what it gives back.
 
-A service is a function `step(ground, state, event) -> Moved`. Time comes in as `Tick`, randomness with it, and what others said as
-`Told`; nothing else goes in, so the same events make the same moves, whoever replays them.
+A service is a function `step(ground, state, event) -> Moved`. Time comes in as `Tick`, randomness with it, and what
+others said as `Told`; nothing else goes in, so the same events make the same moves, whoever replays them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Told:
-    """A message, and the bytes it refers to where the pipeline says that the reader needs them, by update id or digest."""
+    """A message, and the bytes it refers to, by update id or digest, where the pipeline says so."""
 
     message: Message
     attached: Mapping[bytes, bytes] = field(default_factory=dict)
@@ -38,7 +38,7 @@ Event = Told | Tick
 
 @dataclass(frozen=True)
 class Moved(Generic[S]):
-    """Where a step leads: the new state, what is said, what the ledger is asked to remember, and blobs to keep first."""
+    """Where a step leads: the new state, what is said, what the ledger shall remember, and blobs to keep first."""
 
     state: S
     said: tuple[Message, ...] = ()
@@ -50,8 +50,8 @@ class Moved(Generic[S]):
 class Ground:
     """What a service is given for life: it is no state, and nothing in it is committed.
 
-    `signer` is the service's own key, where it has one; `seal_for_auditor` seals a noise key for the federation's auditor, or gives
-    nothing where none is named. `epoch` is the parameter epoch that the federation is in.
+    `signer` is the service's own key, where it has one; `seal_for_auditor` seals a noise key for the federation's
+    auditor, or gives nothing where none is named. `epoch` is the parameter epoch that the federation is in.
     """
 
     plan: Plan

@@ -1,10 +1,11 @@
-r"""An update on the wire: its sealed header with the first chunk of its payload, then the other chunks, one message each.
+r"""An update on the wire: its sealed header with the payload's first chunk, then the other chunks, a message each.
 
     part 0      envelope, then the payload's first chunk
     part i > 0  "mc", index (2 bytes, big-endian), the update's id (32 bytes), then the chunk
 
-A chunk is 96 KiB, the last one shorter: AWS IoT Core takes no more than 128 KB a message. The parts after the first are bound to it
-by the id, and all together by the payload's digest in the signed header, so they need no signature of their own.
+A chunk is 96 KiB, the last one shorter: AWS IoT Core takes no more than 128 KB a message. The parts after the first
+are bound to it by the id, and all together by the payload's digest in the signed header, so they need no signature of
+their own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A federation's plan: read from `plan.toml`, frozen, named by its digest.
 
-The TOML is for people; what services and devices work by is its canonical JSON (`Plan.canonical`), in which the model's digest and
-size stand beside its name. Its SHA-256 is in every invitation and in everything that devices sign. In a table with a plug-in the
-first key names the plug-in and the keys that the table does not know are the plug-in's own fields.
+The TOML is for people; what services and devices work by is its canonical JSON (`Plan.canonical`), in which the
+model's digest and size stand beside its name. Its SHA-256 is in every invitation and in everything that devices sign.
+In a table with a plug-in the first key names the plug-in and the keys that the table does not know are the plug-in's
+own fields.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -154,17 +156,19 @@ def from_toml(text: str, model: bytes) -> Plan:
     """The plan that `text` describes for the safetensors file `model`.
 
     Raises:
-        Misconfigured: a key is unknown (the nearest known one is named), missing, out of bounds, or contradicts another.
+        Misconfigured: a key is unknown (the nearest known one is named), missing, out of bounds, or contradicts
+        another.
     """
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise Misconfigured(f"plan.toml is no TOML: {error}") from error
     shaped = {name: _with_plug_in(name, table) for name, table in _filled(tree).items()}
-    shaped["model"] = _model(str(tree.get("model", "")), model)
+    shaped["model"] = _model(tree.get("model"), model)
     _refuse_unknown("plan.toml", shaped, Plan)
-    for name, table in _TABLES.items():
-        _refuse_unknown(f"[{name}]", shaped[name], table)
+    for name in _TABLES.keys() & shaped.keys():
+        _refuse_unknown(f"[{name}]", shaped[name], _TABLES[name])
+    _refuse_unbounded("plan.toml", shaped)
     try:
         plan = msgspec.convert(shaped, Plan, strict=True, builtin_types=(bytes,))
     except msgspec.ValidationError as error:
@@ -183,7 +187,7 @@ def refuse_contradictions(plan: Plan) -> None:
     if window.quorum > window.goal:
         raise Misconfigured(f"window.quorum {window.quorum} is more than window.goal {window.goal}: lower the quorum")
     if privacy.minimum_crowd > window.quorum:
-        text = f"privacy.minimum_crowd {privacy.minimum_crowd} is more than window.quorum {window.quorum}: raise the quorum"
+        text = f"window.quorum {window.quorum} is less than privacy.minimum_crowd {privacy.minimum_crowd}: raise it"
         raise Misconfigured(text)
     if plan.combine.weight == "examples":
         text = "combine.weight 'examples' is refused beside a privacy claim (example counts are private): use 'uniform'"
@@ -234,8 +238,18 @@ def _refuse_unknown(where: str, table: Any, kind: type[Struct]) -> None:  # noqa
         raise Misconfigured(f"plan.toml: {where} knows no {key!r}; {hint}")
 
 
-def _model(name: str, body: bytes) -> dict[str, Any]:
+def _refuse_unbounded(where: str, value: Any) -> None:  # noqa: ANN401  # as above
+    """JSON has neither NaN nor infinity, and no setting means them."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Misconfigured(f"{where} is a finite number, got {value}")
+    for key, below in value.items() if isinstance(value, dict) else ():
+        _refuse_unbounded(f"{where}: {key}", below)
+
+
+def _model(name: Any, body: bytes) -> dict[str, Any]:  # noqa: ANN401  # as above
     """What the plan says of its model, from the safetensors file itself."""
+    if not isinstance(name, str) or not name:
+        raise Misconfigured(f"plan.toml: model is the name of a safetensors file beside the plan, got {name!r}")
     return {"name": name, "digest": hashlib.sha256(body).digest(), "size": len(body), "parameters": parameters(body)}
 
 
@@ -245,7 +259,7 @@ def parameters(model: bytes) -> int:
     Raises:
         Misconfigured: it is no safetensors file of 32-bit floats.
     """
-    return sum(int(_product(shape)) for _, shape in tensors(model))
+    return sum(math.prod(shape) for _, shape in tensors(model))
 
 
 def tensors(model: bytes) -> list[tuple[str, tuple[int, ...]]]:
@@ -257,16 +271,12 @@ def tensors(model: bytes) -> list[tuple[str, tuple[int, ...]]]:
     try:
         header = json.loads(model[8 : 8 + int.from_bytes(model[:8], "little")])
         entries = [(entry["data_offsets"], name, entry) for name, entry in header.items() if name != "__metadata__"]
-        found = [(name, tuple(map(int, entry["shape"])), entry["dtype"]) for _, name, entry in sorted(entries, key=lambda e: e[0])]
+        found = [
+            (name, tuple(map(int, entry["shape"])), entry["dtype"])
+            for _, name, entry in sorted(entries, key=lambda e: e[0])
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Misconfigured("the plan's model is a safetensors file; this one's header cannot be read") from error
     if not found or any(dtype != "F32" for *_, dtype in found):
         raise Misconfigured(f"the plan's model has tensors of F32 alone, got {sorted({d for *_, d in found})}")
     return [(name, shape) for name, shape, _ in found]
-
-
-def _product(shape: tuple[int, ...]) -> int:
-    total = 1
-    for extent in shape:
-        total *= extent
-    return total

@@ -6,19 +6,9 @@ A plug-in is one file and one frozen dataclass: its fields are its settings, its
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from mizzle.grid import Grid, Levels
-
-Vector = npt.NDArray[np.float64]
-"""A flat vector of d numbers: a model, or a change of one."""
-
-Integers = npt.NDArray[np.int64]
-"""A flat vector of integers on a grid."""
+from mizzle.grid import Grid, Integers, Levels, Vector
 
 Draw = Callable[[int], bytes]
 """Gives so many random bytes."""
@@ -58,7 +48,7 @@ class Assessment(Protocol):
     """One score of an update by itself and its device's own past (`services/anomaly_detector/scores/`)."""
 
     def score(self, norm: float, history: Sequence[float]) -> float:
-        """How suspicious an update of this norm is (1 is the bound), given the norms of the device's accepted ones, oldest first."""
+        """How suspicious this norm is (1 is the bound), after the norms of the device's accepted ones, oldest first."""
 
     def refuses(self, score: float) -> str | None:
         """Why an update with this score is refused; None if it is not."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
 import importlib
 import math
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
 _FINEST: Final = 21
 """The clip is at least 2^21 units of the grid, so that the multiplier of an update is fine enough (DESIGN 4)."""
-
-T = TypeVar("T")
 
 
 def grid_of(plan: Plan) -> Grid:
@@ -35,12 +35,14 @@ def bound_of(plan: Plan) -> int:
 
 def codec_of(plan: Plan) -> Codec:
     """The codec that the plan names."""
-    return plug_in("mizzle.codecs", plan.update.codec)
+    codec: Codec = plug_in("mizzle.codecs", plan.update.codec)
+    return codec
 
 
 def mechanism_of(plan: Plan) -> Mechanism:
     """The privacy mechanism that the plan names."""
-    return plug_in("mizzle.mechanisms", plan.privacy.mechanism)
+    mechanism: Mechanism = plug_in("mizzle.mechanisms", plan.privacy.mechanism)
+    return mechanism
 
 
 def plug_in(folder: str, wanted: PlugIn) -> Any:  # noqa: ANN401  # the caller names the Protocol
@@ -54,6 +56,11 @@ def plug_in(folder: str, wanted: PlugIn) -> Any:  # noqa: ANN401  # the caller n
     except ModuleNotFoundError as error:
         raise Misconfigured(f"there is no plug-in {wanted.name!r} in {folder.replace('.', '/')}/") from error
     kind = getattr(module, "".join(word.title() for word in wanted.name.replace("-", "_").split("_")))
+    known = {field.name for field in dataclasses.fields(kind)}
+    if strange := sorted(wanted.fields.keys() - known):
+        near = difflib.get_close_matches(strange[0], known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(sorted(known)) or 'no fields'}"
+        raise Misconfigured(f"plug-in {wanted.name!r} knows no {strange[0]!r}; {hint}")
     try:
         return msgspec.convert(wanted.fields, kind, strict=False)
     except msgspec.ValidationError as error:

@@ -20,7 +20,7 @@ from typing import Final
 from mizzle.errors import Unreadable
 from mizzle.vocabulary import SHARDS
 
-_UP: Final = re.compile(r"mz/1/([A-Za-z0-9_-]{1,64})/up/([0-9]{1,2})/([A-Za-z0-9_-]{1,64})/([a-z]{1,16})")
+_UP: Final = re.compile(r"mz/1/([A-Za-z0-9_-]{1,64})/up/(0|[1-9][0-9]?)/([A-Za-z0-9_-]{1,64})/([a-z]{1,16})")
 _BLOB: Final = re.compile(r"mz/1/([A-Za-z0-9_-]{1,64})/pub/blob/([0-9a-f]{64})/(0|[1-9][0-9]{0,6})")
 
 
@@ -107,7 +107,7 @@ def parse_blob(topic: str) -> tuple[bytes, int] | None:
     return (bytes.fromhex(found[2]), int(found[3])) if found else None
 
 
-# Names in Redis. The braces are a hash tag: all keys of one partition live on one node, so that one script may write them.
+# Names in Redis. The braces are a hash tag: all keys of one partition live on one node, for one script to write.
 
 
 @dataclass(frozen=True)

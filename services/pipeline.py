@@ -1,11 +1,11 @@
-"""The flow as data: which service reads which streams, what it says on which, and where it needs the bytes a message refers to.
+"""The flow as data: which service reads which streams, what it says on which, and where it needs payloads.
 
     device ─▶ gateway ─received▶ anomaly_detector ─judged▶ privacy_accountant ─charged▶ aggregator ─combined▶ releaser
                                                                                                               │ booked
     everyone ◀─ gateway ◀─released, answered─ privacy_accountant ◀──────────────────────────────────────────────┘
 
-Only the accountant's process writes the ledger. What another service wants remembered it *books*: it says so on the stream `booked`,
-and the accountant's answer says what the ledger then holds.
+Only the accountant's process writes the ledger. What another service wants remembered it *books*: it says so on the
+stream `booked`, and the accountant's answer says what the ledger then holds.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 class Hop:
     """One service's place in the flow.
 
-    `says` names the streams each message goes to; `reads_payload` the messages whose bytes it must see; `holds_back` how many
-    entries it may read before it commits its state, which is worth it where the state is large.
+    `says` names the streams each message goes to; `reads_payload` the messages whose bytes it must see; `holds_back`
+    how many entries it may read before it commits its state, which is worth it where the state is large.
     """
 
     service: str

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mizzle.errors import Unreadable
-from mizzle.grid import MULTIPLIER_MAX, WIDTHS, Grid, Levels, fit, rotate
-from mizzle.plugins import Draw, Vector
+from mizzle.grid import MULTIPLIER_MAX, WIDTHS, Grid, Levels, Vector, fit, rotate
+from mizzle.plugins import Draw
 
 _BYTE: Final = 8  # with 8 bits a code fills a byte and its level needs two
 _MULTIPLIER_BYTES: Final = 4

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from mizzle.device.effects import Train
+    from mizzle.grid import Vector
     from mizzle.messages import Invitation
     from mizzle.plan import Plan
-    from mizzle.plugins import Vector
 
 TrainFunction = Callable[[Task], Any]
 """Trains and returns a torch module, or the weights by name."""

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from mizzle.accounting import MU2_UNIT
-from mizzle.plugins import Integers
+from mizzle.grid import Integers
 
 FINE: Final = 28  # noise is drawn at a standard deviation of at least 2^FINE steps
 SIGMA_MAX: Final = 2**59  # `grid.has_room` allows no more

@@ -12,7 +12,7 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class AckToken:
-    """What acknowledges one delivery: worthless once its connection is gone, since message ids are dealt again (FACTS 5)."""
+    """What acknowledges one delivery: worthless once its connection is gone, for message ids are dealt again."""
 
     generation: int
     mid: int
@@ -44,7 +44,7 @@ class Arrived:
 
 @dataclass(frozen=True)
 class Sent:
-    """The broker has taken a publication (its PUBACK): nothing durable is promised by that. `reason` 0 and 16 are success."""
+    """The broker has taken a publication, which promises nothing durable; `reason` 0 and 16 are success."""
 
     topic: str
     mid: int

@@ -51,8 +51,8 @@ class _Session:
     unacked: dict[int, _Message] = field(default_factory=dict)
 
     def reconnected(self, bus: MemoryBus) -> None:
-        """Begin a new generation: what was not acknowledged waits again, before everything newer."""
-        self.bus, self.generation = bus, self.generation + 1
+        """Begin a new generation: what was not acknowledged waits again, before everything newer; ids are dealt anew."""
+        self.bus, self.generation, self.next_mid = bus, self.generation + 1, 1
         self.waiting.extendleft(reversed(self.unacked.values()))
         self.unacked.clear()
 

@@ -213,7 +213,9 @@ class Stage(Generic[S]):
         if self._service.tell is not None:
             self._service.tell(said)
             said = []
-        outputs = [Output(stream, encode(message)) for message in said for stream in self._service.hop.says[type(message)]]
+        outputs = [
+            Output(stream, encode(message)) for message in said for stream in self._service.hop.says[type(message)]
+        ]
         self._place = self._stores.log.commit(self._place, remembered(work.state), cursors, outputs)
         self._state, self._cursors, self._uncommitted = work.state, cursors, 0
 

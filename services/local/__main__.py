@@ -1,0 +1,55 @@
+"""`python -m services.local demo | up`: the whole system on one machine."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from mizzle.errors import Away, Misconfigured
+from services.local.demo import FAILED, Wishes, demo
+from services.local.up import up
+
+MISCONFIGURED = 3
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="The whole system on one machine.")
+
+
+@app.command("demo")
+def demo_command(
+    seed: Annotated[int, typer.Option(help="who loses the network, who is hostile, how devices shuffle")] = 0,
+    budget: Annotated[float | None, typer.Option(help="stop before any device's ε passes this")] = None,
+    json: Annotated[Path | None, typer.Option(help="write the evidence to this file as well")] = None,
+) -> None:
+    """Train one model on twenty wrist devices, through losses, a bad update and a kill; exit 7 where a budget stops it."""
+    raise typer.Exit(demo(Wishes(seed=seed, budget=budget, report=json)))
+
+
+@app.command("up")
+def up_command(
+    plan: Annotated[Path | None, typer.Option(help="a plan.toml with its model beside it")] = None,
+    device: Annotated[list[str] | None, typer.Option(help="a device to make a token for; may be repeated")] = None,
+) -> None:
+    """Start the same system empty, print how to enrol a device, and stay until Ctrl-C."""
+    up(plan, tuple(device or ("my-device",)))
+
+
+def _leave(signum: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _leave)
+    try:
+        app(standalone_mode=False)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Misconfigured as wrong:
+        sys.stderr.write(f"{wrong}\n")
+        sys.exit(MISCONFIGURED)
+    except (Away, RuntimeError) as failed:
+        sys.stderr.write(f"{failed}\n")
+        sys.exit(FAILED)

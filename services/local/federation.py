@@ -1,0 +1,101 @@
+"""A whole federation on one machine: broker, Redis, ledger, keys and every service, in one folder."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from nacl.public import PrivateKey
+
+from mizzle.plan import Plan, from_toml
+from services.ledger.founding import Founded, found
+from services.local.broker import Broker, start_broker
+from services.local.processes import Processes
+from services.local.store import open_store
+from services.pipeline import FLOW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SERVICES: Final = tuple(place.service for place in FLOW)
+
+
+@dataclass(frozen=True)
+class Federation:
+    """A federation that runs, and where its things lie."""
+
+    folder: Path
+    processes: Processes
+    broker: Broker
+    plan: Plan
+    founded: Founded
+
+    @property
+    def broker_url(self) -> str:
+        """Where devices and integrators connect to."""
+        return f"mqtt://{self.broker.host}:{self.broker.port}"
+
+    @property
+    def ledger_file(self) -> Path:
+        """The ledger's SQLite file."""
+        return self.folder / "ledger.db"
+
+    @property
+    def payloads(self) -> Path:
+        """The payload store."""
+        return self.folder / "payloads"
+
+    @property
+    def auditor_key_file(self) -> Path:
+        """The private key of the federation's auditor: with it, a release can be rebuilt bit for bit."""
+        return self.folder / "auditor.key"
+
+    @property
+    def homes(self) -> Path:
+        """The folders of the simulated devices, one each."""
+        return self.folder / "homes"
+
+
+@contextmanager
+def running(folder: Path, plan: Plan, model: bytes, *, keep_payloads: bool) -> Iterator[Federation]:
+    """A federation of `plan` in `folder`, all its services running; on leaving, every process is ended."""
+    with Processes(folder) as processes:
+        broker = start_broker(processes, keep=True)
+        redis_url = open_store(processes, keep=True)
+        founded = found(f"sqlite:///{folder / 'ledger.db'}", plan, model, folder / "keys")
+        federation = Federation(folder, processes, broker, plan, founded)
+        settings = {
+            "MIZZLE_FEDERATION": plan.federation,
+            "MIZZLE_LEDGER": f"sqlite:///{federation.ledger_file}",
+            "REDIS_URL": redis_url,
+            "MIZZLE_BROKER": federation.broker_url,
+            "MIZZLE_KEYS": str(folder / "keys"),
+            "MIZZLE_PAYLOADS": str(federation.payloads),
+            "MIZZLE_KEEP_PAYLOADS": str(keep_payloads),
+            "MIZZLE_AUDITOR_KEY": _auditor(federation.auditor_key_file) if keep_payloads else "",
+            "OPENBLAS_NUM_THREADS": "1",  # a second thread costs more than it gives on vectors of this size
+        }
+        for service in SERVICES:
+            processes.start(service, [sys.executable, "-m", f"services.{service}"], settings, keep=True)
+        yield federation
+
+
+def planned(path: Path, budget: float | None = None) -> tuple[Plan, bytes]:
+    """The plan at `path` and the model beside it; with a `budget`, both of its budgets are that."""
+    text = path.read_text()
+    model = path.with_name(tomllib.loads(text)["model"]).read_bytes()
+    if budget is not None:
+        lines = text.splitlines()
+        text = "\n".join(f"{line.split('=')[0]}= {budget}" if "_budget" in line else line for line in lines)
+    return from_toml(text, model), model
+
+
+def _auditor(path: Path) -> str:
+    key = PrivateKey.generate()
+    path.touch(mode=0o600)
+    path.write_text(bytes(key).hex())
+    return bytes(key.public_key).hex()

@@ -1,0 +1,157 @@
+"""What can be seen of a federation from outside: rows of its ledger, and lines that its processes print."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sqlite3
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from mizzle.codec import decode
+from mizzle.envelope import unseal
+from mizzle.messages import Update, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """One window, as the demo's table shows it; ε is the device-level loss after it, accuracy the subscriber's."""
+
+    window: int
+    state: str
+    invited: int
+    counted: int
+    late: int
+    refused: int
+    bytes_up: int
+    seconds: float | None
+    version: int | None
+    epsilon: float | None
+
+
+class Sight:
+    """A reader of the ledger's file; it never writes, and sees only what is committed."""
+
+    def __init__(self, ledger: Path, federation: str) -> None:
+        """A look at the ledger of `federation` in the SQLite file `ledger`."""
+        self._connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
+        self._federation = federation
+
+    def close(self) -> None:
+        """Look no more."""
+        self._connection.close()
+
+    def rows(self) -> list[Row]:
+        """Every window so far, oldest first."""
+        query = (
+            "SELECT w.number, w.state, w.body, w.opened_at, w.ended_at, w.version, r.manifest FROM windows w"
+            " LEFT JOIN releases r"
+            " ON r.federation = w.federation AND r.version = w.version WHERE w.federation = ? ORDER BY w.number"
+        )
+        return [self._row(*found) for found in self._ask(query)]
+
+    def members(self, window: int) -> set[bytes]:
+        """The updates that are bound to an open window and not ended."""
+        query = "SELECT id FROM updates WHERE federation = ? AND window = ? AND outcome = 'open'"
+        return {found[0] for found in self._ask(query, window)}
+
+    def counted_of(self, members: set[bytes]) -> int:
+        """How many of these updates are counted by now."""
+        counted = self._ask("SELECT id FROM updates WHERE federation = ? AND outcome = 'counted'")
+        return len(members & {found[0] for found in counted})
+
+    def refusals(self) -> list[tuple[bytes, str, int, str]]:
+        """Every refused update: its id, device, named window and reason."""
+        return list(
+            self._ask(
+                "SELECT id, device, named_window, reason FROM updates WHERE federation = ? AND outcome = 'refused'"
+            )
+        )
+
+    def folds(self) -> list[tuple[bytes, str, int, int, int]]:
+        """Every late update that was counted: its id, device, named window, the window it is counted in, its weight."""
+        return list(
+            self._ask(
+                "SELECT id, device, named_window, window, weight FROM updates"
+                " WHERE federation = ? AND outcome = 'counted' AND window > named_window"
+            )
+        )
+
+    def open_updates(self) -> int:
+        """How many admitted updates have not ended yet."""
+        return int(next(self._ask("SELECT count(*) FROM updates WHERE federation = ? AND outcome = 'open'"))[0])
+
+    def halt(self) -> tuple[str, str] | None:
+        """Why no window opens any more, if so: the reason, and a sentence."""
+        found = next(self._ask("SELECT halted, halted_why FROM federations WHERE federation = ?"), None)
+        return (found[0], found[1]) if found and found[0] else None
+
+    def _row(self, number: int, state: str, body: bytes, opened: int, *end: Any) -> Row:  # noqa: ANN401  # SQL's own types
+        ended, version, manifest = end
+        named = list(
+            self._ask("SELECT window, outcome, sealed FROM updates WHERE federation = ? AND named_window = ?", number)
+        )
+        counted = next(
+            self._ask(
+                "SELECT count(*) FROM updates WHERE federation = ? AND window = ? AND outcome = 'counted'", number
+            )
+        )
+        return Row(
+            window=number,
+            state=state,
+            invited=len(decode(body, Window).cohort),
+            counted=counted[0],
+            late=sum(1 for window, outcome, _ in named if window != number and outcome != "refused"),
+            refused=sum(1 for _, outcome, _ in named if outcome == "refused"),
+            bytes_up=sum(_bytes(sealed) for *_, sealed in named),
+            seconds=(ended - opened) / 1000 if ended else None,
+            version=version,
+            epsilon=_epsilon(manifest) if manifest else None,
+        )
+
+    def _ask(self, query: str, *more: int) -> Iterator[tuple[Any, ...]]:
+        return iter(self._connection.execute(query, (self._federation, *more)).fetchall())
+
+
+@dataclass
+class Lines:
+    """The JSON lines that a process prints, as they come; other lines are passed over."""
+
+    path: Path
+    _at: int = 0
+    seen: list[dict[str, Any]] = field(default_factory=list)
+
+    def new(self) -> list[dict[str, Any]]:
+        """The objects printed since the last call."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as log:
+            log.seek(self._at)
+            body = log.read()
+        whole = body[: body.rfind(b"\n") + 1]
+        self._at += len(whole)
+        found = [_parsed(line) for line in whole.splitlines() if line.startswith(b"{")]
+        fresh = [line for line in found if line is not None]
+        self.seen += fresh
+        return fresh
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        return msgspec.json.decode(line, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return None
+
+
+def _bytes(sealed: bytes) -> int:
+    return len(sealed) + decode(unseal(sealed).header, Update).payload.size
+
+
+def _epsilon(manifest: bytes) -> float:
+    return float(json.loads(base64.b64decode(json.loads(manifest)["payload"]))["privacy"]["epsilon"])

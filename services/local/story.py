@@ -1,0 +1,196 @@
+"""What the demo makes happen, and what it tells of it: losses, a hostile update, a kill, a late subscriber."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from services.local.fleet import FACTOR, Fleet, Wrist
+from services.local.sight import Lines, Row, Sight
+
+if TYPE_CHECKING:
+    from services.local.federation import Federation
+    from services.local.scene import Scene
+
+CUT_IN, AWAY, HOSTILE_IN, KILL_IN, SUBSCRIBE_IN = 4, 3, 3, 9, 4
+ROOT: Final = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Killed:
+    """A service that was killed, and the members of its open window before it and counted after it."""
+
+    service: str
+    pid: int
+    signal: int
+    window: int
+    members_before: frozenset[bytes]
+    members_after: int = 0
+
+
+@dataclass
+class Story:
+    """A federation under misfortune, and how far the telling has come."""
+
+    federation: Federation
+    scene: Scene
+    sight: Sight
+    fleets: tuple[Lines, ...]
+    killed: Killed | None = None
+    subscriber: Lines | None = None
+    told: set[Any] = field(default_factory=set)
+
+    def turn(self) -> None:
+        """Look after the processes for a moment, see what is new, do what is due."""
+        for child in self.federation.processes.tend(0.05):
+            if self.killed is None or child.pid != self.killed.pid:
+                raise RuntimeError(f"{child.name} ended with {child.returncode}; its log says:\n{child.last_words}")
+        rows = self.sight.rows()
+        self._tell_fleets()
+        self._tell_endings()
+        self._kill(rows)
+        self._subscribe(rows)
+        self.scene.show(rows, self.accuracies)
+
+    @property
+    def accuracies(self) -> dict[int, float]:
+        """What the subscriber found for each release that it has verified."""
+        if self.subscriber is None:
+            return {}
+        self.subscriber.new()
+        return {line["version"]: line["accuracy"] for line in self.subscriber.seen if line["version"] > 0}
+
+    @property
+    def is_over(self) -> bool:
+        """No window will open, every update has ended, and everybody knows."""
+        if self.sight.halt() is None or self.sight.open_updates():
+            return False
+        newest = max((row.version or 0 for row in self.sight.rows()), default=0)
+        return waiting(self.federation.homes) == 0 and (newest == 0 or newest in self.accuracies)
+
+    def _tell_fleets(self) -> None:
+        for fleet in self.fleets:
+            for event in fleet.new():
+                match event:
+                    case {"event": "cut", "device": device, "window": window}:
+                        self.scene.happened(
+                            f"{device} trained for window {window} and lost its network before it could send"
+                        )
+                    case {"event": "back", "device": device, "window": window}:
+                        self.scene.happened(f"{device} is back in window {window}: its outbox is sent again")
+                    case {"event": "hostile", "device": device, "window": window}:
+                        self.scene.happened(f"{device} sends its update for window {window} times −{FACTOR}")
+
+    def _tell_endings(self) -> None:
+        for key, device, window, reason in self.sight.refusals():
+            if self._is_news(key):
+                self.scene.happened(f"{device}'s update for window {window} is refused: {reason}")
+        for key, device, named, window, weight in self.sight.folds():
+            if self._is_news(key):
+                self.scene.happened(
+                    f"{device}'s update for window {named} counts in window {window} with weight {weight}/64"
+                )
+        if self.killed and self.killed.members_after == 0 and not self.sight.members(self.killed.window):
+            after = self.sight.counted_of(set(self.killed.members_before))
+            if after:
+                self.killed = replace(self.killed, members_after=after)
+                self.scene.happened(
+                    f"window {self.killed.window} has ended: {after} of the {len(self.killed.members_before)} members"
+                    " before the kill are in its release, each once"
+                )
+
+    def _is_news(self, key: bytes) -> bool:
+        is_news = key not in self.told
+        self.told.add(key)
+        return is_news
+
+    def _kill(self, rows: list[Row]) -> None:
+        if self.killed or not rows or rows[-1].state != "open" or rows[-1].window < KILL_IN:
+            return
+        members = self.sight.members(rows[-1].window)
+        if 3 <= len(members) < self.federation.plan.window.goal - 1:  # noqa: PLR2004  # some, and not yet all
+            child = self.federation.processes["aggregator"]
+            child.kill(signal.SIGKILL)
+            child.wait(5.0)
+            self.killed = Killed("aggregator", child.pid, signal.SIGKILL, rows[-1].window, frozenset(members))
+            self.scene.happened(
+                f"the aggregator (pid {child.pid}) is killed (SIGKILL); window {rows[-1].window} has {len(members)} members"
+            )
+
+    def _subscribe(self, rows: list[Row]) -> None:
+        if self.subscriber is None and rows and rows[-1].window >= SUBSCRIBE_IN:
+            key = self.federation.founded.public_keys["release"].hex()
+            argv = [
+                sys.executable,
+                "-m",
+                "examples.integrator",
+                self.federation.broker_url,
+                self.federation.plan.federation,
+                key,
+            ]
+            child = self.federation.processes.start("subscriber", argv, {"PYTHONPATH": str(ROOT)})
+            self.subscriber = Lines(child.log)
+            self.scene.happened("a subscriber starts late and fetches the releases it missed, oldest first")
+
+
+def waiting(homes: Path) -> int:
+    """How many updates still wait in the outboxes of the devices for their receipts."""
+    return sum(_waiting(home / "outbox.db") for home in homes.iterdir())
+
+
+def _waiting(outbox: Path) -> int:
+    if not outbox.exists():
+        return 1
+    connection = sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("SELECT count(*) FROM waiting").fetchone()[0])
+    except sqlite3.OperationalError:  # it is being made
+        return 1
+    finally:
+        connection.close()
+
+
+def cast(names: tuple[str, ...], seed: int) -> tuple[list[str], str]:
+    """Who loses the network, and who is hostile: by the demo's seed."""
+    chosen = random.Random(seed).sample(sorted(names), 3)  # noqa: S311  # a play's cast is no secret
+    return chosen[:2], chosen[2]
+
+
+def start_fleets(federation: Federation, names: tuple[str, ...], seed: int) -> tuple[Lines, ...]:
+    """Start the devices in two processes, half of them with torch and half with numpy alone."""
+    away, hostile = cast(names, seed)
+    half = len(names) // 2
+    logs = []
+    for kind, part in (("torch", names[:half]), ("numpy", names[half:])):
+        wrists = tuple(
+            Wrist(
+                name=name,
+                script=str(ROOT / "examples" / f"device_{kind}.py"),
+                environment={
+                    "MIZZLE_BROKER": federation.broker_url,
+                    "MIZZLE_HOME": str(federation.homes / name),
+                    "MIZZLE_TOKEN": federation.founded.token(name),
+                    "MIZZLE_SEED": str(seed),
+                    "WATCH_WRIST": name,
+                },
+                cut_in_window=CUT_IN if name in away else None,
+                hostile_in_window=HOSTILE_IN if name == hostile else None,
+            )
+            for name in part
+        )
+        fleet = Fleet(broker_port=federation.broker.port, away_windows=AWAY, wrists=wrists)
+        path = federation.folder / f"fleet-{kind}.json"
+        path.touch(mode=0o600)
+        path.write_bytes(msgspec.json.encode(fleet))
+        argv = [sys.executable, "-m", "services.local.fleet", str(path)]
+        paths = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
+        logs.append(Lines(federation.processes.start(f"fleet-{kind}", argv, {"PYTHONPATH": paths}).log))
+    return tuple(logs)

@@ -78,7 +78,6 @@ def test_a_piece_out_of_place_is_refused_and_spoils_nothing() -> None:
     assert [whole.add(index, piece) for index, piece in enumerate((first, second, third))] == [None, None, blob]
 
 
-@pytest.mark.xfail(strict=True, reason="Assembly.add takes an empty piece in any place after the last")
 def test_an_empty_piece_after_the_last_is_refused_and_spoils_nothing() -> None:
     blob = blob_of(2 * PIECE + 5)
     whole = assembly(blob)

@@ -211,8 +211,8 @@ def test_an_unknown_table_is_refused_and_the_nearest_one_named() -> None:
     ("text", "named"),
     [
         (changed("quorum = 8", "quorum = 13"), r"window\.quorum 13 is more than window\.goal 12"),
-        (changed("quorum = 8", "quorum = 7"), r"privacy\.minimum_crowd 8 is more than window\.quorum 7"),
-        (least(privacy="minimum_crowd = 9"), r"privacy\.minimum_crowd 9 is more than window\.quorum 8"),
+        (changed("quorum = 8", "quorum = 7"), r"window\.quorum 7 is less than privacy\.minimum_crowd 8"),
+        (least(privacy="minimum_crowd = 9"), r"window\.quorum 8 is less than privacy\.minimum_crowd 9"),
         (least(combine='weight = "examples"'), r"combine\.weight 'examples' is refused beside a privacy claim"),
     ],
 )
@@ -230,8 +230,8 @@ def test_a_contradiction_is_refused_by_its_names(text: str, named: str) -> None:
         (changed("goal = 12", "goal = 12.0"), r"\$\.window\.goal"),
         (changed("goal = 12", "goal = true"), r"\$\.window\.goal"),
         (changed('"rounds"', '"buffered"'), r"\$\.window\.mode"),
-        (least(window="deadline_s = nan"), r"\$\.window\.deadline_s"),
-        (least(window="deadline_s = inf"), r"\$\.window\.deadline_s"),
+        (least(window="deadline_s = nan"), "window: deadline_s is a finite number"),
+        (least(window="deadline_s = inf"), "window: deadline_s is a finite number"),
         (least(window="deadline_s = 0"), r"\$\.window\.deadline_s"),
         (least(privacy="delta = 1.0"), r"\$\.privacy\.delta"),
         (least(privacy="delta = 0.0"), r"\$\.privacy\.delta"),
@@ -252,7 +252,6 @@ def test_what_is_missing_or_out_of_bounds_is_refused_by_its_name(text: str, wher
         read(text)
 
 
-@pytest.mark.xfail(strict=True, reason="from_toml looks a missing table up", raises=KeyError)
 @pytest.mark.parametrize("table", ["window", "update", "combine", "privacy"])
 def test_a_missing_table_is_refused_by_its_name(table: str) -> None:
     start = LEAST.index(f"[{table}]")
@@ -261,7 +260,6 @@ def test_a_missing_table_is_refused_by_its_name(table: str) -> None:
         read(LEAST[:start] + (LEAST[end + 1 :] if end >= 0 else ""))
 
 
-@pytest.mark.xfail(strict=True, reason="a Setting has no bounds, and JSON writes nan and inf as null")
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
 @pytest.mark.parametrize("table", ["train", "update"])
 def test_a_setting_that_json_cannot_say_is_refused(table: str, number: str) -> None:

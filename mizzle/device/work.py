@@ -46,7 +46,8 @@ def _take_up(state: Session, invitation: Invitation) -> Moved:
     """Begin with what an idle device is invited to: decline, fetch what is missing, or train."""
     if reason := _hindrance(state, invitation):
         return decline(state, invitation.window, reason)
-    missing = {ref.digest: Assembly(ref.digest, most=ref.size) for ref in _needed(state, invitation)}
+    # The sizes are signed, so a piece that claims another one never displaces the right ones.
+    missing = {ref.digest: Assembly(ref.digest, ref.size, ref.size) for ref in _needed(state, invitation)}
     for digest in state.blobs:
         missing.pop(digest, None)
     if not missing:
@@ -76,19 +77,14 @@ def piece(state: Session, digest: bytes, index: int, body: bytes) -> Moved:
     """Take a piece of the plan or the base model; with the last one, begin to train.
 
     Raises:
-        Unreadable: it is no piece of this blob.
+        Unreadable: it is no piece of this blob; or (`Forged`) the last, and the pieces do not hash to the blob's name.
     """
     topic_filter = topics.every_piece(state.me.federation, digest)
     if not isinstance(state.work, Fetching) or digest not in state.work.missing:
         return state, (Unsubscribe(topic_filter),)  # asked for in a former life, or before the task was given up
     invitation, missing = state.work.invitation, dict(state.work.missing)
     assembly = replace(missing[digest], found=dict(missing[digest].found))
-    try:
-        blob = assembly.add(index, body)
-    except Forged as error:
-        missing[digest] = Assembly(digest, most=assembly.most)
-        return replace(state, work=Fetching(invitation, missing)), (Note(str(error)),)
-    if blob is None:
+    if (blob := assembly.add(index, body)) is None:
         return replace(state, work=Fetching(invitation, {**missing, digest: assembly})), ()
     del missing[digest]
     state = replace(state, blobs={**state.blobs, digest: blob}, work=Fetching(invitation, missing))

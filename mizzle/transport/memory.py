@@ -51,7 +51,7 @@ class _Session:
     unacked: dict[int, _Message] = field(default_factory=dict)
 
     def reconnected(self, bus: MemoryBus) -> None:
-        """Begin a new generation: what was not acknowledged waits again, before everything newer; ids are dealt anew."""
+        """Begin a new generation, whose ids are dealt anew: what was not acknowledged waits again, before all newer."""
         self.bus, self.generation, self.next_mid = bus, self.generation + 1, 1
         self.waiting.extendleft(reversed(self.unacked.values()))
         self.unacked.clear()

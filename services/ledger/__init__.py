@@ -1,1 +1,1 @@
-"""What must never be forgotten: enrolments, windows, how every update ended, losses, releases, audit chain, lease epochs."""
+"""What must never be forgotten: enrolments, windows, how every update ended, losses, releases, audit chain, epochs."""

@@ -1,13 +1,28 @@
-"""The ledger's tables. An independent checker reads them, so a column's meaning is a promise; they change by migration only.
+"""The ledger's tables. Independent checkers read them: a column's meaning is a promise; they change by migration only.
 
-Instants are milliseconds since 1970-01-01 UTC; losses are μ² in units of 2^-32, rounded up; ids and digests are 32 bytes.
+Instants are milliseconds since 1970-01-01 UTC; losses are μ² in units of 2^-32, rounded up; ids and digests are 32
+bytes.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, ForeignKeyConstraint, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+REVISION: Final = "0001"
+"""The migration that makes these tables of the ones before it."""
 
 METADATA: Final = MetaData()
 
@@ -38,6 +53,7 @@ FEDERATIONS: Final = Table(
     _number("created_at"),
     Column("halted", String(16)),  # budget | complete; no window opens after it
     Column("halted_why", Text),
+    _number("halted_at", nullable=True),
 )
 
 SERVER_KEYS: Final = Table(
@@ -102,6 +118,7 @@ UPDATES: Final = Table(
     _number("ended_at", nullable=True),
     Index("updates_by_window", "federation", "window", "outcome"),
     Index("updates_by_name", "federation", "named_window", "device"),
+    Index("updates_by_device", "federation", "device", "window"),
 )
 
 BUDGETS: Final = Table(
@@ -175,7 +192,7 @@ AUDIT: Final = Table(
     _text("subject"),
     Column("body", Text, nullable=False),  # JSON, keys sorted
     _bytes("previous"),
-    _bytes("hash"),  # SHA-256 of the canonical JSON of the row before it: see audit.py
+    _bytes("hash"),  # of this row and `previous`; how is said in audit.py
 )
 
 LEASES: Final = Table(

@@ -24,7 +24,7 @@ def demo_command(
     budget: Annotated[float | None, typer.Option(help="stop before any device's ε passes this")] = None,
     json: Annotated[Path | None, typer.Option(help="write the evidence to this file as well")] = None,
 ) -> None:
-    """Train one model on twenty wrist devices, through losses, a bad update and a kill; exit 7 where a budget stops it."""
+    """Train one model on twenty wrists, through losses, a bad update and a kill; exit 7 if a budget stops it."""
     raise typer.Exit(demo(Wishes(seed=seed, budget=budget, report=json)))
 
 
@@ -44,7 +44,7 @@ def _leave(signum: int, _frame: object) -> NoReturn:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _leave)
     try:
-        app(standalone_mode=False)
+        sys.exit(app(standalone_mode=False))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Misconfigured as wrong:

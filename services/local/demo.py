@@ -1,4 +1,4 @@
-"""The demo: twenty wrists, fifteen windows, four misfortunes, and the evidence that nothing was lost and nothing doubled."""
+"""The demo: twenty wrists, fifteen windows, four misfortunes, and the evidence that nothing was lost or doubled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.console import Console
 from examples.alone import alone
 from examples.watch import PLAN, TRAINING
 from mizzle.accounting import sentence
-from mizzle.errors import Away, Misconfigured
+from mizzle.errors import Away
 from services.local import evidence
 from services.local.federation import Federation, planned, running
 from services.local.janitor import workplace
@@ -53,11 +53,13 @@ def demo(wishes: Wishes) -> int:
         Misconfigured: something that the demo needs is missing here.
         Away: the federation did not come to its end in time.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     plan, model = planned(PLAN, wishes.budget)
     began = time.monotonic()
     with workplace() as folder, running(folder, plan, model, keep_payloads=True) as federation:
-        console.print(f"Mizzle trains {plan.model.name} on {len(TRAINING)} wrists over {federation.broker.kind} and Redis.\n")
+        console.print(
+            f"Mizzle trains {plan.model.name} on {len(TRAINING)} wrists over {federation.broker.kind} and Redis.\n"
+        )
         story = _played(federation, wishes.seed, console)
         return _told(federation, story, wishes, console, time.monotonic() - began)
 
@@ -71,8 +73,7 @@ def _played(federation: Federation, seed: int, console: Console) -> Story:
         while not story.is_over:
             if time.monotonic() > until:
                 waits = waiting(federation.homes)
-                text = f"the federation was to end within {MOST_SECONDS} s; {waits} updates wait, see {federation.folder}/log"
-                raise Away(text)
+                raise Away(f"the federation was to end within {MOST_SECONDS} s and has not; {waits} updates still wait")
             story.turn()
     return story
 
@@ -86,7 +87,7 @@ def _told(federation: Federation, story: Story, wishes: Wishes, console: Console
     found = evidence.read(
         federation.ledger_file,
         federation.homes,
-        killed=_killed(story),
+        killed=[story.killed] if story.killed else [],
         accuracies=[accuracy for _, accuracy in sorted(story.accuracies.items())],
         accuracy_alone=_alone(federation.plan),
         wall_s=round(wall_s, 1),
@@ -111,29 +112,22 @@ def _alone(plan: Plan) -> float:
 def _replayed(federation: Federation, console: Console) -> list[str]:
     """Rebuild every release from ledger and payloads, by a program that shares nothing with the services."""
     argv = [sys.executable, "-m", "examples.replay", str(federation.ledger_file), str(federation.payloads)]
-    done = subprocess.run([*argv, str(federation.auditor_key_file)], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*argv, str(federation.auditor_key_file)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     lines = done.stdout.strip().splitlines()
     console.print(f"\nReplay: {lines[-1] if lines else done.stderr.strip()[-500:]}")
     return [] if done.returncode == 0 else [f"the replay ended with {done.returncode}: {done.stdout}{done.stderr}"]
 
 
-def _killed(story: Story) -> list[evidence.Killed]:
-    if story.killed is None:
-        return []
-    killed = story.killed
-    return [evidence.Killed(killed.service, killed.pid, killed.signal, killed.window, killed.members_before)]
-
-
 def _print_end(found: evidence.Evidence, plan: Plan, console: Console) -> None:
     console.print(
-        f"\nThe late subscriber's accuracy on the two people who never train: {found.accuracy:.3f} (last three windows)."
+        f"\nThe late subscriber's accuracy on two people who never train: {found.accuracy:.3f} (last three windows)."
         f" Each wrist alone, with as many epochs: {found.accuracy_alone:.3f}."
     )
     console.print(
         f"Updates: {found.received} = {found.counted} counted + {found.refused} refused + {found.abandoned} abandoned"
         f" + {found.open} open; {found.duplicate} came again and changed nothing."
     )
-    console.print(sentence(found.epsilon, plan.privacy.delta), soft_wrap=True)
-    console.print(
-        "Sixteen wrists hide nobody: 160 would have ε 9.6, 1,600 ε 0.7 at the same accuracy.", soft_wrap=True
-    )
+    console.print(sentence(found.epsilon, plan.privacy.delta))
+    console.print("Sixteen wrists hide nobody: 160 would have ε 9.6, 1,600 ε 0.7 at the same accuracy.", soft_wrap=True)

@@ -48,7 +48,7 @@ class Scene:
         if self._live:
             self._draw()
         else:
-            self._console.print(f"          · {line}", highlight=False, soft_wrap=True)
+            self._console.print(f"          · {line}")
 
     def show(self, rows: list[Row], accuracies: dict[int, float]) -> None:
         """The windows so far, with the accuracy of the releases that the subscriber has verified."""
@@ -57,7 +57,7 @@ class Scene:
             self._draw()
             return
         while self._printed < len(rows) and _is_final(rows[self._printed], accuracies):
-            self._console.print("  ".join(f"{cell:>8}" for cell in self._rows[self._printed]), highlight=False)
+            self._console.print("  ".join(f"{cell:>8}" for cell in self._rows[self._printed]))
             self._printed += 1
 
     def _draw(self) -> None:

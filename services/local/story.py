@@ -7,12 +7,13 @@ import random
 import signal
 import sqlite3
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from services.local.evidence import Killed
 from services.local.fleet import FACTOR, Fleet, Wrist
 from services.local.sight import Lines, Row, Sight
 
@@ -22,18 +23,6 @@ if TYPE_CHECKING:
 
 CUT_IN, AWAY, HOSTILE_IN, KILL_IN, SUBSCRIBE_IN = 4, 3, 3, 9, 4
 ROOT: Final = Path(__file__).parents[2]
-
-
-@dataclass(frozen=True)
-class Killed:
-    """A service that was killed, and the members of its open window before it and counted after it."""
-
-    service: str
-    pid: int
-    signal: int
-    window: int
-    members_before: frozenset[bytes]
-    members_after: int = 0
 
 
 @dataclass
@@ -98,14 +87,18 @@ class Story:
                 self.scene.happened(
                     f"{device}'s update for window {named} counts in window {window} with weight {weight}/64"
                 )
-        if self.killed and self.killed.members_after == 0 and not self.sight.members(self.killed.window):
-            after = self.sight.counted_of(set(self.killed.members_before))
-            if after:
-                self.killed = replace(self.killed, members_after=after)
-                self.scene.happened(
-                    f"window {self.killed.window} has ended: {after} of the {len(self.killed.members_before)} members"
-                    " before the kill are in its release, each once"
-                )
+        self._tell_survival()
+
+    def _tell_survival(self) -> None:
+        """Once the window of the kill has ended: what became of the members that it had before."""
+        if self.killed is None or self.sight.members(self.killed.window):
+            return
+        counted = self.sight.counted_of(set(self.killed.members))
+        if counted and self._is_news(b"survival"):
+            self.scene.happened(
+                f"window {self.killed.window} has ended: {counted} of the {len(self.killed.members)} members"
+                " before the kill are in its release, each once"
+            )
 
     def _is_news(self, key: bytes) -> bool:
         is_news = key not in self.told
@@ -121,9 +114,8 @@ class Story:
             child.kill(signal.SIGKILL)
             child.wait(5.0)
             self.killed = Killed("aggregator", child.pid, signal.SIGKILL, rows[-1].window, frozenset(members))
-            self.scene.happened(
-                f"the aggregator (pid {child.pid}) is killed (SIGKILL); window {rows[-1].window} has {len(members)} members"
-            )
+            has = f"window {rows[-1].window} has {len(members)} members"
+            self.scene.happened(f"the aggregator (pid {child.pid}) is killed with SIGKILL while {has}")
 
     def _subscribe(self, rows: list[Row]) -> None:
         if self.subscriber is None and rows and rows[-1].window >= SUBSCRIBE_IN:

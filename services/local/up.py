@@ -20,19 +20,20 @@ def up(plan_file: Path | None, devices: tuple[str, ...]) -> None:
     Raises:
         Misconfigured: the plan, or something that the federation needs, is wrong or missing.
     """
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     plan, model = planned(plan_file or PLAN)
     with workplace() as folder, running(folder, plan, model, keep_payloads=False) as federation:
         console.print(f"Federation {plan.federation} runs: broker {federation.broker_url}, logs in {folder}/log.")
         for device in devices:
-            console.print(f"\nTo enrol {device}, run this beside its training script:", soft_wrap=True)
+            console.print(f"\nTo enrol {device}, run this beside its training script:")
             console.print(
                 f"  MIZZLE_BROKER={federation.broker_url} MIZZLE_HOME=./{device}"
                 f" MIZZLE_TOKEN={federation.founded.token(device)} python -m examples.device_numpy",
-                soft_wrap=True,
             )
         key = federation.founded.public_keys["release"].hex()
-        console.print(f"\nTo follow its releases: python -m examples.integrator {federation.broker_url} {plan.federation} {key}")
+        console.print(
+            f"\nTo follow its releases: python -m examples.integrator {federation.broker_url} {plan.federation} {key}"
+        )
         console.print("\nCtrl-C ends it and leaves nothing behind.")
         while True:
             for child in federation.processes.tend(1.0):

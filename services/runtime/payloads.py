@@ -1,7 +1,7 @@
-"""Where payloads and blobs lie while a window is open: a spool folder, written before the header that names them is committed.
+"""Where payloads and blobs lie while a window is open: files, written before the header that names them is committed.
 
-A file holds one payload (named by its update's id) or one blob (named by its digest). The folder is bounded by bytes; when it is
-full the gateway stops reading its socket, so that the broker, and through it the devices, wait.
+A file holds one payload (named by its update's id) or one blob (named by its digest). The folder is bounded by bytes;
+when it is full the gateway stops reading its socket, so that the broker, and through it the devices, wait.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Spool:
     """A payload store in a folder that the services of one host share."""
 
     def __init__(self, folder: Path, most_bytes: int, *, keep: bool = False) -> None:
-        """A store in `folder` of at most `most_bytes`; with `keep`, ended payloads move aside for an auditor instead of going."""
+        """A store in `folder` of at most `most_bytes`; with `keep`, ended payloads move aside for an auditor."""
         self._folder, self._most, self._keep = folder, most_bytes, keep
         self._kept = folder / "kept"
         self._kept.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,9 +1,9 @@
-"""Streams in Redis as a service sees them: read after a cursor, and commit state, cursors and outputs at once or not at all.
+"""Streams in Redis as a service sees them: read after a cursor; commit state, cursors, outputs at once or not at all.
 
-The position of a reader is part of its state and no consumer group's business: groups keep dealing entries to a reader that has
-stopped, and their acks cannot be fenced (FACTS 13). A commit is one script that checks everything before it writes anything, because
-neither MULTI nor Lua rolls back. It carries the epoch that the ledger issued to this reader and the version of the state that it
-replaces; any difference means that what we remember is not so.
+The position of a reader is part of its state and no consumer group's business: groups keep dealing entries to a reader
+that has stopped, and their acks cannot be fenced (FACTS 13). A commit is one script that checks everything before it
+writes anything, because neither MULTI nor Lua rolls back. It carries the epoch that the ledger issued to this reader
+and the version of the state that it replaces; any difference means that what we remember is not so.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from mizzle.errors import Away, Fenced
+from mizzle.errors import Away, Fenced, Misconfigured
 from services.pipeline import DEAD, Hop, readers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from mizzle.topics import Keyspace
 
@@ -34,8 +36,8 @@ redis.call('HINCRBY', KEYS[1], 'version', 1)
 return {'taken', redis.call('HGETALL', KEYS[1])}
 """
 
-# ARGV: epoch, version, room, [state] or nothing, cursors (name, id), outputs (key, body), trims (stream key, name, reader keys).
-# Each list is preceded by its length; a key is its index in KEYS. KEYS[1] is our own place.
+# ARGV: epoch, version, room, [state] or nothing, cursors (name, id), outputs (key, body), trims (stream key, name,
+# reader keys). Each list is preceded by its length; a key is its index in KEYS. KEYS[1] is our own place.
 _COMMIT: Final = """
 local at = 0
 local function take() at = at + 1; return ARGV[at] end
@@ -79,6 +81,17 @@ return {'done'}
 """
 
 
+_AWAY: Final = (
+    redis.ConnectionError,  # its line, or it is loading
+    redis.TimeoutError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+)
+_WILL_PASS: Final = ("MISCONF", "NOREPLICAS", "BUSY")
+"""What Redis says when its disk is full, replicas are missing or a script takes long; redis-py has no class for it."""
+
+
 class Full(Away):
     """A stream takes no more entries until its readers have caught up: wait, and let whoever feeds us wait."""
 
@@ -110,12 +123,26 @@ class Output:
     body: bytes
 
 
+def connected(url: str) -> redis.Redis:
+    """A client of the Redis at `url`; it retries nothing by itself and answers in the shapes of RESP 2.
+
+    Raises:
+        Misconfigured: `url` is none.
+    """
+    try:
+        return redis.Redis.from_url(
+            url, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=5.0, socket_connect_timeout=2.0
+        )
+    except ValueError as error:
+        raise Misconfigured(f"REDIS_URL is redis://HOST:PORT/DB, got {url!r}: {error}") from error
+
+
 class RedisLog:
     """The streams of one hop, and its own place among them."""
 
-    def __init__(self, client: redis.Redis, space: Keyspace, hop: Hop) -> None:
+    def __init__(self, client: redis.Redis, space: Keyspace, hop: Hop, most_waiting: int = MOST_WAITING) -> None:
         """A log for `hop` in this keyspace; nothing is asked of Redis yet."""
-        self._client, self._space, self._hop = client, space, hop
+        self._client, self._space, self._hop, self._most_waiting = client, space, hop, most_waiting
         self._take = client.register_script(_TAKE)
         self._commit = client.register_script(_COMMIT)
         self._append = client.register_script(_APPEND)
@@ -128,24 +155,22 @@ class RedisLog:
         """
         answer = self._run(self._take, [self._space.place(self._hop.service)], [epoch])
         if answer[0] == b"newer":
-            text = f"{self._hop.service} is held by epoch {int(answer[1])}, ours is {epoch}: a successor runs, this process ends"
-            raise Fenced(text)
+            text = f"{self._hop.service} is held by epoch {int(answer[1])}, ours is {epoch}"
+            raise Fenced(f"{text}: a successor runs, this process ends")
         stored = dict(zip(answer[1][::2], answer[1][1::2], strict=True))
         cursors = {name: stored.get(f"cursor:{name}".encode(), BEGINNING.encode()).decode() for name in self._hop.reads}
         return Place(epoch=epoch, version=int(stored[b"version"]), state=stored.get(b"state"), cursors=cursors)
 
     def read(self, cursors: Mapping[str, str], count: int, wait_ms: int) -> list[Entry]:
-        """At most `count` entries of each stream after its cursor, some 4 MiB at most; waits for the first, `wait_ms` at most."""
-        keys: dict[Any, Any] = {self._space.stream(name): cursors[name] for name in self._hop.reads}
+        """At most `count` entries of each stream after its cursor, some 4 MiB in all; waits `wait_ms` for the first."""
         names = {self._space.stream(name).encode(): name for name in self._hop.reads}
-        answer: Any = self._ask(self._client.xread, keys, count=count, block=wait_ms)
-        pairs = answer.items() if isinstance(answer, dict) else (answer or ())
-        found = [
+        keys = {key: cursors[name] for key, name in names.items()}
+        answer = self._ask(self._client.xread, keys, count=count, block=wait_ms)
+        return _bounded(
             Entry(stream=names[key], id=entry.decode(), body=fields[b"m"])
-            for key, rows in pairs
-            for entry, fields in _flat(rows)
-        ]
-        return _bounded(found)
+            for key, rows in answer
+            for entry, fields in rows
+        )
 
     def commit(
         self, place: Place, state: bytes | None, cursors: Mapping[str, str], outputs: Sequence[Output] = ()
@@ -157,7 +182,7 @@ class RedisLog:
             Full: an output stream takes no more.
         """
         keys = _Keys(self._space.place(self._hop.service))
-        argv: list[Any] = [place.epoch, place.version, MOST_WAITING]
+        argv: list[Any] = [place.epoch, place.version, self._most_waiting]
         argv += [0] if state is None else [1, state]
         argv += [len(cursors), *(part for name, entry in cursors.items() for part in (name, entry))]
         argv += [len(outputs)]
@@ -178,7 +203,7 @@ class RedisLog:
         """
         if outputs:
             keys = [self._space.stream(output.stream) for output in outputs]
-            _refuse(self._run(self._append, keys, [MOST_WAITING, *(output.body for output in outputs)]))
+            _refuse(self._run(self._append, keys, [self._most_waiting, *(output.body for output in outputs)]))
 
     def holder(self) -> int:
         """The epoch that holds this hop's place now; 0 if nobody does."""
@@ -211,9 +236,12 @@ class RedisLog:
     def _ask(self, call: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # as above
         try:
             return call(*args, **kwargs)
-        except (redis.ConnectionError, redis.TimeoutError, redis.exceptions.BusyLoadingError) as error:
-            text = f"Redis does not answer {self._hop.service}: {error}"
-            raise Away(text) from error
+        except _AWAY as error:
+            raise Away(f"Redis does not serve {self._hop.service}: {error}") from error
+        except redis.ResponseError as error:
+            if not str(error).startswith(_WILL_PASS):
+                raise
+            raise Away(f"Redis does not serve {self._hop.service}: {error}") from error
 
 
 class _Keys:
@@ -231,22 +259,16 @@ class _Keys:
 def _refuse(answer: Any) -> None:  # noqa: ANN401  # a script's answer
     match answer[0]:
         case b"fenced":
-            text = f"the state was replaced by epoch {answer[1].decode() or 'none'}, version {answer[2].decode() or 'none'}"
-            raise Fenced(text)
+            epoch, version = (part.decode() or "none" for part in answer[1:])
+            raise Fenced(f"the state was replaced by epoch {epoch}, version {version}")
         case b"full":
-            text = f"{answer[1].decode()} holds {MOST_WAITING} entries: its readers are behind"
-            raise Full(text)
+            raise Full(f"{answer[1].decode()} takes no more entries: its readers are behind")
         case b"type":
-            text = f"{answer[1].decode()} is a {answer[2].decode()}, wanted a stream: somebody else uses our keys"
-            raise Away(text)
+            raise Away(f"{answer[1].decode()} is a {answer[2].decode()}, wanted a stream: somebody else uses our keys")
 
 
-def _flat(rows: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:  # noqa: ANN401  # RESP3 nests one list more than RESP2
-    return rows[0] if rows and isinstance(rows[0], list) else rows
-
-
-def _bounded(entries: list[Entry]) -> list[Entry]:
-    total, kept = 0, []
+def _bounded(entries: Iterable[Entry]) -> list[Entry]:
+    total, kept = 0, list[Entry]()
     for entry in entries:
         total += len(entry.body)
         if kept and total > MOST_BATCH_BYTES:

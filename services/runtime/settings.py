@@ -1,8 +1,8 @@
-"""What a service is told by its environment; every name begins with `MIZZLE_`, but for `REDIS_URL`, which has a name everywhere."""
+"""What a service is told by its environment: names that begin with `MIZZLE_`, and `REDIS_URL`."""
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003  # pydantic reads the annotations
+from pathlib import Path
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -42,5 +42,5 @@ def from_environment() -> Settings:
         name = str(wrong["loc"][0])
         variable = name if name.isupper() else f"MIZZLE_{name.upper()}"
         wanted = Settings.model_fields.get(name)
-        text = f"{variable} is wrong: {wrong['msg']}; wanted {wanted.description if wanted else 'another value'}. Set it and start again."
-        raise Misconfigured(text) from error
+        what = wanted.description if wanted else "another value"
+        raise Misconfigured(f"{variable} is wrong: {wrong['msg']}; wanted {what}. Set it and start again.") from error

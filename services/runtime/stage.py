@@ -1,11 +1,12 @@
 """The one loop: read entries, fold them into the state, book, commit, say; and again, for ever.
 
-    resume  take a new epoch from the ledger, then our state from Redis (or begin with none), then hear the ledger's facts again
-    turn    read a batch, step through it and through one tick, book in the ledger, then commit state, cursors and outputs at once
+    resume  take a new epoch from the ledger, then our state from Redis (or begin with none), then hear the ledger's
+    facts again turn    read a batch, step through it and through one tick, book in the ledger, then commit state,
+    cursors and outputs at once
 
-Two stores, one order: first the ledger, then Redis. A crash between the two heals by replay, because everything that a service does
-is keyed by what it is about, and what the ledger answers is a function of its rows. When a commit is refused, what we remember is not
-so: everything in memory is thrown away and the stage resumes.
+Two stores, one order: first the ledger, then Redis. A crash between the two heals by replay, because everything that a
+service does is keyed by what it is about, and what the ledger answers is a function of its rows. When a commit is
+refused, what we remember is not so: everything in memory is thrown away and the stage resumes.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Booking:
-    """What the ledger is asked to remember, and the delivery that asked: the entry's stream and id, so that it counts once."""
+    """What the ledger is asked to remember, and the entry that asked, by stream and id, so that it counts once."""
 
     told: Told
     stream: str = ""
@@ -55,8 +56,9 @@ class Booking:
 class Service(Generic[S]):
     """What makes one service of the loop: its place in the flow, its beginning, its step, and what only some have.
 
-    `book` writes bookings to the ledger in one transaction and answers with messages (the accountant); `tell` hands messages to the
-    world and returns when the world has them (the gateway).
+    `book` writes bookings to the ledger in one transaction and answers with messages (the accountant); `tell` hands
+    messages to the world and returns when the world has them, and `is_well` says whether its line to the world works,
+    else the pulse stops (the gateway).
     """
 
     hop: Hop
@@ -64,6 +66,7 @@ class Service(Generic[S]):
     step: Callable[[Ground, S, Told | Tick], Moved[S]]
     book: Callable[[int, Sequence[Booking]], Iterable[Message]] | None = None
     tell: Callable[[Sequence[Message]], None] | None = None
+    is_well: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class Stage(Generic[S]):
         self._cursors: Mapping[str, str] = {}
         self._uncommitted = 0
         self._careful = 0
+        self._blameless: tuple[str, str] | None = None
         self._beaten = 0
 
     def run(self, stopping: Callable[[], bool]) -> None:
@@ -130,7 +134,7 @@ class Stage(Generic[S]):
                     raise
             except Away as away:
                 _log.warning("wait", why=str(away), seconds=pause_s)
-                time.sleep(pause_s * random.uniform(0.5, 1.5))  # noqa: S311  # jitter, no secret
+                _pause(pause_s * random.uniform(0.5, 1.5), stopping)  # noqa: S311  # jitter, no secret
                 pause_s = min(5.0, 2 * pause_s)
 
     def _resume(self) -> None:
@@ -160,8 +164,8 @@ class Stage(Generic[S]):
             return self._guarded(entries)
         for entry in entries:
             self._careful -= 1
-            if self._stores.log.tries(entry) > MOST_TRIES:
-                self._bury(entry, "nobody could read it")
+            if self._tries(entry) >= MOST_TRIES:
+                self._bury(entry, f"{self._service.hop.service} could not take it {MOST_TRIES - 1} times")
             else:
                 self._guarded([entry])
         if not entries:
@@ -169,10 +173,15 @@ class Stage(Generic[S]):
             self._guarded([])
         return None
 
+    def _tries(self, entry: Entry) -> int:
+        """How often this entry was begun, this time included; that a store was away is no fault of the entry's."""
+        return 1 if self._blameless == (entry.stream, entry.id) else self._stores.log.tries(entry)
+
     def _guarded(self, entries: Sequence[Entry]) -> None:
         try:
             self._take(entries)
         except Away:
+            self._blameless = (entries[0].stream, entries[0].id) if entries else None
             raise
         except Unreadable as error:
             if len(entries) != 1:
@@ -202,7 +211,7 @@ class Stage(Generic[S]):
         self._beat(now)
 
     def _settle(self, work: _Work[S], cursors: Mapping[str, str]) -> None:
-        """First the ledger, then the blobs, then the world, then Redis: whatever is repeated after a crash is the same again."""
+        """First the blobs, then the ledger, then the world, then Redis: what a crash repeats is the same again."""
         for blob in work.kept:
             self._stores.spool.put(hashlib.sha256(blob).digest(), blob)
         said = list(work.said)
@@ -234,15 +243,26 @@ class Stage(Generic[S]):
         return Told(message, {key: body for key, body in found.items() if body is not None})
 
     def _beat(self, now: int) -> None:
-        if now - self._beaten >= PULSE_MS:
+        if now - self._beaten < PULSE_MS:
+            return
+        self._beaten = now
+        # A loop that has nothing to commit would notice neither a successor nor a Redis that has forgotten.
+        if (holder := self._stores.log.holder()) != (ours := self._place.epoch):
+            raise Fenced(f"{self._service.hop.service} is held by epoch {holder or 'none'}, ours is {ours}")
+        if self._service.is_well():
             self._stores.log.beat(now, self._cursors)
-            self._beaten = now
 
     def _rest(self) -> None:
         """Commit what was held back, so that a successor need not read it again."""
         if self._uncommitted:
             self._place = self._stores.log.commit(self._place, remembered(self._state), self._cursors)
             self._uncommitted = 0
+
+
+def _pause(seconds: float, stopping: Callable[[], bool]) -> None:
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0 and not stopping():
+        time.sleep(min(left, 0.1))
 
 
 def remembered(state: Any) -> bytes:  # noqa: ANN401  # every service has its own state

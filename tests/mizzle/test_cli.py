@@ -50,12 +50,15 @@ def mizzle(*words: str, **env: str) -> Result:
 
 
 def test_it_starts_at_once() -> None:
-    """CPU time, because others may be using the machine."""
+    """CPU time, and the best of three, because others may be using the machine."""
+    assert min(seconds_of_cpu() for _ in range(3)) < 0.3
+
+
+def seconds_of_cpu() -> float:
     before = os.times()
     subprocess.run([sys.executable, "-m", "mizzle.cli", "version"], check=True, capture_output=True)
     after = os.times()
-    spent = after.children_user + after.children_system - before.children_user - before.children_system
-    assert spent < 0.3
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def test_a_device_is_enrolled_and_its_outbox_shown(line: MqttBus, url: str, barn: Federation, tmp_path: Path) -> None:

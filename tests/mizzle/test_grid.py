@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mizzle.grid import (
     MULTIPLIER_MAX,
     Grid,
+    Integers,
     Levels,
     add,
     clip,
@@ -25,7 +26,6 @@ from mizzle.grid import (
     rotate_back,
     signs,
 )
-from mizzle.plugins import Integers
 
 SIZES = st.integers(1, 9000)
 SEEDS = st.binary(min_size=32, max_size=32)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mizzle.codecs.hadamard import Hadamard
 from mizzle.errors import Unreadable
-from mizzle.grid import MULTIPLIER_MAX, Grid, clip, fits, rotate, rotate_back
-from mizzle.plugins import Draw, Vector
+from mizzle.grid import MULTIPLIER_MAX, Grid, Vector, clip, fits, rotate, rotate_back
+from mizzle.plugins import Draw
 
 WIDTHS = pytest.mark.parametrize("bits", [4, 8])
 SEED = bytes(32)

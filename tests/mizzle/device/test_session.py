@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from mizzle import topics
+from mizzle import blobs, topics
 from mizzle.codec import decode
 from mizzle.device import enrol
 from mizzle.device.effects import (
@@ -32,7 +32,7 @@ from mizzle.messages import Decline, Enrolment, Identity, Presence, Receipt, Ref
 from mizzle.moves import Tick
 from mizzle.topics import Up
 from mizzle.transport.bus import Arrived, Connected, Disconnected, Sent
-from tests.mizzle.device.federation import Federation
+from tests.mizzle.device.federation import MODEL, PLAN, Federation
 
 DEVICE = "pump-7"
 KEY = Key(b"k" * 32)
@@ -367,6 +367,34 @@ def test_pieces_that_do_not_hash_to_the_models_name_are_thrown_away_and_the_righ
     assert only(Train, played.fetch()).model == BARN.model
 
 
+def test_a_piece_that_claims_another_size_does_not_keep_the_right_ones_out() -> None:
+    played = Played().online()
+    played.hear("invitation", BARN.invitation(DEVICE))
+    topic, _ = BARN.blobs()[-1]
+    (smaller,) = blobs.pieces(b"something smaller")
+    assert nothing_but_a_note(played.tell(Arrived(topic, smaller)))
+    assert only(Train, played.fetch()).model == BARN.model
+
+
+def test_a_plan_of_another_federation_is_declined() -> None:
+    foreign = Federation(toml=PLAN.format(name="stable", train="", deadline_s=60.0))
+    played = Played(barn=foreign).online()
+    played.hear("invitation", foreign.invitation(DEVICE))
+    assert declined(played.fetch()) == (1, "foreign-plan")
+
+
+def test_only_the_plan_and_the_newest_base_model_are_kept() -> None:
+    played = Played().training()
+    played.tell(Trained(1, b"payload"))
+    newer = replace(BARN, model=MODEL[:-4] + bytes(4))
+    invitation = msgspec.structs.replace(newer.invite(DEVICE, 2, version=1), plan=BARN.plan.digest)
+    played.hear("invitation", BARN.sealed(invitation, Purpose.INVITATION, BARN.invitation_key))
+    for topic, piece in newer.blobs():
+        played.tell(Arrived(topic, piece))
+    assert isinstance(played.state.work, Training)
+    assert set(played.state.blobs) == {BARN.plan.digest, invitation.base.digest}
+
+
 def test_a_piece_that_nobody_asked_for_is_asked_for_no_longer() -> None:
     topic, piece = BARN.blobs()[0]
     assert Played().online().tell(Arrived(topic, piece)) == (Unsubscribe(topics.every_piece("barn", BARN.plan.digest)),)
@@ -419,8 +447,11 @@ def test_equal_payloads_have_different_ids() -> None:
     played.hear("invitation", BARN.invitation(DEVICE, 2))
     played.later(1)
     second = only(Keep, played.tell(Trained(2, b"payload")))
-    nonces = {decode(unseal(keep.sealed).header, Update).nonce for keep in (first, second)}
-    assert len(nonces) == 2
+    other = Played().training()
+    other.later(1)
+    third = only(Keep, other.tell(Trained(1, b"payload")))
+    nonces = {decode(unseal(keep.sealed).header, Update).nonce for keep in (first, second, third)}
+    assert len(nonces) == 3
 
 
 def test_what_the_outbox_has_is_sent_at_once_if_the_line_is_up() -> None:
@@ -457,6 +488,15 @@ def test_without_a_receipt_it_is_sent_again_after_about_ten_seconds_and_then_eve
     middles = [10_000, 20_000, 40_000, 80_000, 160_000]
     assert all(0.5 * middle <= pause <= 1.5 * middle + 100 for pause, middle in zip(pauses, middles, strict=True))
     assert played.state.waiting[0].id == keep.id
+
+
+def test_on_a_new_line_the_pauses_begin_anew() -> None:
+    played = Played()
+    keep = played.kept()
+    for _ in range(6):
+        played.later(1_000_000)
+    played.tell(Connected(session_present=True))
+    assert all_of(Send, played.later(15_000)) == [Send(keep.id)]
 
 
 def test_while_the_line_is_down_nothing_is_sent_again() -> None:

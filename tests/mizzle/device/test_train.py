@@ -25,7 +25,7 @@ from tests.mizzle.device.gateway import Delivered, Gateway
 from tests.mizzle.transport.worlds import MemoryWorld, MqttWorld, World
 
 
-@pytest.fixture(params=["memory", "mosquitto"])
+@pytest.fixture(params=["memory", "mosquitto", "iotcore"])
 def world(request: pytest.FixtureRequest) -> Iterator[World]:
     if request.param == "memory":
         yield MemoryWorld()

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -124,7 +125,10 @@ class TestBus:
         self.world.mend(self.device)
         again = heard.next(Arrived)
         assert (again.body, again.token != stale) == (b"one", True)
+        assert stale is not None
+        assert again.token is not None
         self.acknowledge(bus, heard, stale)
+        self.acknowledge(bus, heard, replace(stale, mid=again.token.mid))
         self.lose()
         self.world.mend(self.device)
         assert heard.next(Arrived).body == b"one"

@@ -1,0 +1,174 @@
+"""Combine the charged updates of each window, once.
+
+A window's integers are summed as they come. At the goal, or at its deadline, the sum is noised with a key drawn for it
+alone, and the mean becomes the next model by the plan's strategy; with too few of its cohort the window is given up
+instead, and no noise is drawn. What the strategy remembers moves on only when the ledger says that the window was
+released. The sum outlives the sealing, because the ledger may reject a member: it is subtracted and the rest sealed
+again, under a new key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+from safetensors.numpy import save
+
+from mizzle.errors import Away
+from mizzle.grid import GAIN, Integers, Vector
+from mizzle.messages import Abandonment, Aggregate, BlobRef, Charge, Closed, Rejection, Window
+from mizzle.model import filled, flat
+from mizzle.moves import Ground, Moved, Tick, Told
+from mizzle.terms import codec_of, grid_of, mechanism_of, plug_in
+from mizzle.vocabulary import MuSquared, WindowNumber
+from services.aggregator import gathering as sums
+from services.aggregator.gathering import DUE, GIVEN_UP, SEALED, Gathering
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mizzle.plugins import Strategy
+
+
+class State(msgspec.Struct, frozen=True):
+    """What the aggregator knows between two entries.
+
+    `ended` is the newest window that the ledger has closed; `spent` the most that any device is known to have spent or
+    reserved; `memory` what the strategy remembers of the windows that were released.
+    """
+
+    ended: WindowNumber = 0
+    spent: MuSquared = 0
+    memory: dict[str, np.ndarray] = {}
+    gathering: Gathering | None = None
+
+
+def begin(ground: Ground) -> State:
+    """Nothing is being gathered; the ledger's facts will say what is."""
+    del ground
+    return State()
+
+
+def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
+    """Where the sum goes on `event`, and the aggregate or the abandonment that comes of it."""
+    match event, state.gathering:
+        case Told(Window() as window, attached), _ if window.number > _newest(state):
+            return Moved(_replaced(state, gathering=_opened(ground, window, attached)))
+        case Told(Charge() as charge, attached), gathering:
+            if gathering is not None and gathering.lacks(charge):
+                _take_in(ground, gathering, charge, attached.get(charge.id))
+            return Moved(_replaced(state, spent=max(state.spent, charge.spent)))
+        case Told(Rejection() as said, attached), Gathering() as gathering if members := gathering.named_in(said):
+            return _rejected(ground, state, gathering, members, attached)
+        case Told(Closed() as closed), _:
+            return Moved(_closed(state, closed))
+        case Tick(now, entropy), Gathering() as gathering if gathering.is_ready(now):
+            return _sealed(ground, state, gathering, entropy)
+        case _:  # repeated, late or another window's: at-least-once delivery makes these everyday
+            return Moved(state)
+
+
+def _newest(state: State) -> int:
+    return max(state.ended, state.gathering.window.number if state.gathering else 0)
+
+
+def _opened(ground: Ground, window: Window, attached: Mapping[bytes, bytes]) -> Gathering:
+    base = ground.model if window.base.digest == ground.plan.model.digest else attached.get(window.base.digest)
+    if base is None:
+        raise Away(f"window {window.number} starts from model {window.base.digest.hex()}, which no store gave us")
+    return sums.opened(window, base, grid_of(ground.plan))
+
+
+def _take_in(ground: Ground, gathering: Gathering, charge: Charge, payload: bytes | None) -> None:
+    """Count the update; without its payload nothing is counted, since its device will send it again."""
+    grid = grid_of(ground.plan)
+    if charge.weight == 0:
+        sums.arrive(gathering, charge)
+    elif payload is not None:
+        sums.put_in(gathering, charge, codec_of(ground.plan).decode(payload, grid), grid)
+
+
+def _rejected(
+    ground: Ground, state: State, gathering: Gathering, members: Sequence[bytes], attached: Mapping[bytes, bytes]
+) -> Moved[State]:
+    """The sum without these members, due to be sealed again; given up if one can no longer be subtracted."""
+    if any(update not in attached for update in members):
+        return _given_up(state, gathering)
+    grid, codec = grid_of(ground.plan), codec_of(ground.plan)
+    for update in members:
+        sums.take_out(gathering, update, codec.decode(attached[update], grid), grid)
+    gathering.phase = DUE
+    return Moved(state)
+
+
+def _closed(state: State, closed: Closed) -> State:
+    """The state without the window that has ended; if it was released, the strategy remembers it."""
+    gathering, memory = state.gathering, state.memory
+    if gathering is not None and gathering.window.number <= closed.window:
+        is_released = gathering.window.number == closed.window and closed.version is not None
+        memory = gathering.next_memory if is_released and gathering.phase == SEALED else memory
+        gathering = None
+    return State(max(state.ended, closed.window), state.spent, memory, gathering)
+
+
+def _sealed(ground: Ground, state: State, gathering: Gathering, key: bytes) -> Moved[State]:
+    """The window's aggregate under the noise key `key`, or its abandonment if the crowd is too small."""
+    crowd = ground.plan.privacy.minimum_crowd
+    if len(gathering.arrived) < gathering.window.quorum or len(gathering.members) < crowd:
+        return _given_up(state, gathering)
+    window = gathering.window
+    sigma = mechanism_of(ground.plan).sigma(window.weight_cap, window.bound)
+    noised = _noised(ground, gathering, sigma, key)
+    model, memory = _next_model(ground, state, gathering, noised)
+    gathering.phase, gathering.next_memory = SEALED, memory
+    kept = (noised.astype("<i8").tobytes(), model, *([save(memory)] if memory else []))
+    total, changed, *optimizer = map(_reference, kept)
+    aggregate = Aggregate(
+        window=window.number,
+        base=window.base,
+        members=gathering.listed(),
+        arrived=len(gathering.arrived),
+        spent=state.spent,
+        sigma=sigma,
+        noise_key=ground.seal_for_auditor(key),
+        total=total,
+        model=changed,
+        optimizer=optimizer[0] if optimizer else None,
+    )
+    return Moved(state, said=(aggregate,), kept=kept)
+
+
+def _given_up(state: State, gathering: Gathering) -> Moved[State]:
+    gathering.phase = GIVEN_UP
+    window, arrived = gathering.window, len(gathering.arrived)
+    return Moved(state, booked=(Abandonment(window=window.number, arrived=arrived, quorum=window.quorum),))
+
+
+def _noised(ground: Ground, gathering: Gathering, sigma: int, key: bytes) -> Integers:
+    """The sum (d,) with its noise; both are `GAIN` times what the weighted sum of updates is."""
+    grid = grid_of(ground.plan)
+    return sums.total(gathering, grid) + mechanism_of(ground.plan).noise(key, GAIN * sigma, grid.size)
+
+
+def _next_model(
+    ground: Ground, state: State, gathering: Gathering, noised: Integers
+) -> tuple[bytes, dict[str, Vector]]:
+    """The next model's file, and what the strategy must remember for the one after it.
+
+    The mean divides by the plan's goal and not by how many came: a constant, so that it tells nothing (DESIGN 4).
+    """
+    window, plan = gathering.window, ground.plan
+    mean = noised.astype(np.float64) * (grid_of(plan).unit / (GAIN * window.weight_cap * plan.window.goal))
+    strategy: Strategy = plug_in("services.aggregator.strategies", plan.combine.strategy)
+    vector, memory = strategy.apply(flat(gathering.base), mean, state.memory)
+    return filled(gathering.base, vector), memory
+
+
+def _reference(blob: bytes) -> BlobRef:
+    return BlobRef(digest=hashlib.sha256(blob).digest(), size=len(blob))
+
+
+def _replaced(state: State, **changes: object) -> State:
+    return msgspec.structs.replace(state, **changes)

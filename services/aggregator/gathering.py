@@ -1,0 +1,112 @@
+"""The sum of one window while it is gathered: exact integers, the same whatever the order in which updates come.
+
+Updates of the window itself are added as they are coded, in the rotated domain of the window's seed, which is rotated
+back once. A folded update was coded under the seed of the window it names; it is rotated back by itself and added to
+the plain sum. Both sums carry the factor `GAIN`, so they add.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+import numpy as np
+
+from mizzle.grid import Grid, Integers, Levels, add, rotate_back
+from mizzle.messages import Charge, Member, Rejection, Window
+from mizzle.vocabulary import Seed, UpdateId, Weight
+
+OPEN: Final = "open"
+DUE: Final = "due"
+SEALED: Final = "sealed"
+GIVEN_UP: Final = "given up"
+
+
+class Part(msgspec.Struct, frozen=True):
+    """How an update is in the sum: with this weight, coded with this seed."""
+
+    weight: Weight
+    seed: Seed
+
+
+class Gathering(msgspec.Struct):
+    """One window's sum. It is changed in place: whoever steps with it holds no other copy.
+
+    open      takes charges until the goal or the deadline
+    due       takes no more; a member was taken out of it, and the next tick seals it again
+    sealed    has been said as an Aggregate; kept for a Rejection, until the ledger closes the window
+    given up  has been booked as an Abandonment; kept so that it is booked once
+
+    `members` are in the sum. `arrived` are the envelopes of the window's own cohort, contents that were refused among
+    them; folded updates ride along and count towards neither goal nor quorum. `rejected` never come in again.
+    `next_memory` is what the strategy will remember if the ledger releases what was sealed.
+    """
+
+    window: Window
+    base: bytes
+    rotated: np.ndarray
+    plain: np.ndarray
+    phase: Literal["open", "due", "sealed", "given up"] = OPEN
+    members: dict[UpdateId, Part] = {}
+    arrived: set[UpdateId] = set()
+    rejected: set[UpdateId] = set()
+    next_memory: dict[str, np.ndarray] = {}
+
+    def lacks(self, charge: Charge) -> bool:
+        """Whether this charge is for us and new: at-least-once delivery brings it again."""
+        known = charge.id in self.members or charge.id in self.arrived or charge.id in self.rejected
+        return self.phase == OPEN and charge.window == self.window.number and not known
+
+    def named_in(self, rejection: Rejection) -> tuple[UpdateId, ...]:
+        """The members that must leave the sealed sum."""
+        is_ours = self.phase in {SEALED, DUE} and rejection.window == self.window.number
+        return tuple(update for update in rejection.members if is_ours and update in self.members)
+
+    def is_ready(self, now: int) -> bool:
+        """Whether the window is to be sealed, or given up: at its goal, at its deadline, or once more."""
+        is_over = len(self.arrived) >= self.window.goal or now >= self.window.deadline
+        return self.phase == DUE or (self.phase == OPEN and is_over)
+
+    def listed(self) -> tuple[Member, ...]:
+        """The members by id, so that an aggregate does not tell the order in which they came."""
+        return tuple(Member(id=update, weight=part.weight) for update, part in sorted(self.members.items()))
+
+
+def opened(window: Window, base: bytes, grid: Grid) -> Gathering:
+    """An empty sum for `window`, whose members begin at the model `base`."""
+    return Gathering(window, base, np.zeros(grid.padded, np.int64), np.zeros(grid.size, np.int64))
+
+
+def arrive(gathering: Gathering, charge: Charge) -> None:
+    """Count the envelope of `charge` if it is one of the window's own: named in it, not folded into it."""
+    if charge.staleness == 0:
+        gathering.arrived.add(charge.id)
+
+
+def put_in(gathering: Gathering, charge: Charge, levels: Levels, grid: Grid) -> None:
+    """Make the update a member."""
+    part = Part(charge.weight, charge.seed)
+    _sum(gathering, part, levels, grid, sign=1)
+    gathering.members[charge.id] = part
+    arrive(gathering, charge)
+
+
+def take_out(gathering: Gathering, update: bytes, levels: Levels, grid: Grid) -> None:
+    """Leave the sum as if the member had never been in it, and never let it in again."""
+    _sum(gathering, gathering.members.pop(update), levels, grid, sign=-1)
+    gathering.arrived.discard(update)
+    gathering.rejected.add(update)
+
+
+def total(gathering: Gathering, grid: Grid) -> Integers:
+    """Σ w·m·q, rotated back: `GAIN` times the weighted sum of the updates (d,), exactly."""
+    turned: Integers = rotate_back(grid, gathering.rotated, gathering.window.seed)
+    turned += gathering.plain
+    return turned
+
+
+def _sum(gathering: Gathering, part: Part, levels: Levels, grid: Grid, sign: int) -> None:
+    if part.seed == gathering.window.seed:
+        add(gathering.rotated, levels, sign * part.weight)
+        return
+    alone = np.zeros(grid.padded, np.int64)
+    add(alone, levels, sign * part.weight)
+    gathering.plain += rotate_back(grid, alone, part.seed)

@@ -1,0 +1,1 @@
+"""Strategies make the next model of the mean update: one file each, its name is the name in a plan."""

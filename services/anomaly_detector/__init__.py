@@ -1,0 +1,1 @@
+"""The anomaly detector judges every update by itself and by its device's own past."""

@@ -1,0 +1,121 @@
+"""Judge every update by itself and by its device's own past.
+
+Nothing that other devices sent is looked at. A verdict refuses a content, never an envelope: the update goes on as the
+zero update, so that contents change no count. An update without its payload is not judged: its device sends it again.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from mizzle.errors import Unreadable
+from mizzle.grid import Levels, fits, norm_excess
+from mizzle.messages import Received, Verdict
+from mizzle.moves import Ground, Moved, Tick, Told
+from mizzle.plan import PlugIn
+from mizzle.terms import bound_of, codec_of, grid_of, plug_in
+from mizzle.vocabulary import DeviceId, WindowNumber
+
+if TYPE_CHECKING:
+    from mizzle.plugins import Assessment
+
+LOOKS_BACK: Final = 16
+"""How many accepted norms of a device its next update is compared with."""
+
+_KEPT: Final = 2 * LOOKS_BACK  # so that an update judged again, 16 later, still has the past it had
+
+
+class Past(msgspec.Struct, frozen=True):
+    """The norm of an update that was accepted, as a share of the bound, and the window that it named."""
+
+    window: WindowNumber
+    norm: float
+
+
+class State(msgspec.Struct, frozen=True):
+    """What each device sent before, oldest window first."""
+
+    accepted: dict[DeviceId, tuple[Past, ...]] = {}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one score said of an update."""
+
+    name: str
+    score: float
+    refused: str | None = None
+
+
+def begin(ground: Ground) -> State:
+    """No device has a past."""
+    del ground
+    return State()
+
+
+def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
+    """The verdict on what was received, and the past that the device has from now on."""
+    match event:
+        case Told(Received() as received, attached) if received.id in attached:
+            return _judged(ground, state, received, attached[received.id])
+        case _:
+            return Moved(state)
+
+
+def _judged(ground: Ground, state: State, received: Received, payload: bytes) -> Moved[State]:
+    try:
+        levels = codec_of(ground.plan).decode(payload, grid_of(ground.plan))
+    except Unreadable as error:
+        return Moved(state, said=(_verdict(received, Finding("shape", 0.0, str(error)[:500])),))
+    norm = _norm(levels, bound_of(ground.plan))
+    past = [one.norm for one in _past(state, received) if one.window < received.update.window]
+    decisive = _decisive(ground, norm, past[-LOOKS_BACK:])
+    if decisive.refused is None:
+        state = _remembering(state, received, norm)
+    return Moved(state, said=(_verdict(received, decisive),))
+
+
+def _norm(levels: Levels, bound: int) -> float:
+    """m·‖q‖₂ / S, above 1 exactly when the integers say that the update does not fit."""
+    excess = norm_excess(levels.multiplier, levels.sum_of_squares, bound)
+    is_fitting = fits(levels.multiplier, levels.sum_of_squares, bound)
+    return min(excess, 1.0) if is_fitting else max(excess, math.nextafter(1.0, 2.0))
+
+
+def _decisive(ground: Ground, norm: float, past: list[float]) -> Finding:
+    """The first finding that refuses, or else the highest; the norm is always asked, whatever the plan names."""
+    findings = []
+    for name in dict.fromkeys(("norm", *ground.plan.judge.scores)):
+        assessment: Assessment = plug_in("services.anomaly_detector.scores", PlugIn(name=name))
+        score = assessment.score(norm, past)
+        findings.append(Finding(name, score, assessment.refuses(score)))
+    refusing = [finding for finding in findings if finding.refused is not None]
+    return refusing[0] if refusing else max(findings, key=lambda finding: finding.score)
+
+
+def _past(state: State, received: Received) -> tuple[Past, ...]:
+    return state.accepted.get(received.update.device, ())
+
+
+def _remembering(state: State, received: Received, norm: float) -> State:
+    """The state with this norm as the device's newest; windows only grow, so what is judged again is there already."""
+    past, window = _past(state, received), received.update.window
+    if past and window <= past[-1].window:
+        return state
+    longer = (*past, Past(window, norm))[-_KEPT:]
+    return State({**state.accepted, received.update.device: longer})
+
+
+def _verdict(received: Received, finding: Finding) -> Verdict:
+    return Verdict(
+        id=received.id,
+        update=received.update,
+        sealed=received.sealed,
+        decided_by=finding.name,
+        score=finding.score,
+        refused=finding.refused,
+    )

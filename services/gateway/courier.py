@@ -1,0 +1,84 @@
+"""Publications on their way to the broker, a few at a time, and the wait until it has them."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from mizzle.errors import Away
+from mizzle.transport.bus import Connected, Disconnected, Sent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mizzle.transport.bus import Bus, BusEvent
+
+PATIENCE_S: Final = 10.0
+"""How long the broker may take for a group of publications before we say that it is away."""
+
+_GROUP: Final = 100
+_TAKEN: Final = frozenset({0x00, 0x10})  # success; success, and nobody listens just now
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Bytes for a topic; retained and empty, they clear it."""
+
+    topic: str
+    body: bytes
+    retain: bool = False
+
+
+class Courier:
+    """Takes publications to the broker; safe to use from several threads."""
+
+    def __init__(self, bus: Bus, patience_s: float = PATIENCE_S) -> None:
+        self._bus, self._patience_s = bus, patience_s
+        self._changed = threading.Condition(threading.RLock())
+        self._awaited: dict[int, int | None] = {}
+        self._line: str | None = "the line to the broker has not come up yet"
+
+    def listen(self, event: BusEvent) -> None:
+        """Hear from the bus what became of publications, and of the line."""
+        with self._changed:
+            match event:
+                case Sent(mid=number, reason=reason) if number in self._awaited:
+                    self._awaited[number] = reason
+                case Connected():
+                    self._line = None
+                case Disconnected(why=why):
+                    self._line = f"the line to the broker is down: {why}"
+            self._changed.notify_all()
+
+    def deliver(self, publications: Iterable[Publication]) -> None:
+        """Return once the broker has all of them.
+
+        Raises:
+            Away: the line is down, or the broker did not take one in time; it may still get them, and will again.
+        """
+        waiting = iter(publications)
+        while group := tuple(islice(waiting, _GROUP)):
+            self._deliver(group)
+
+    def _deliver(self, group: Sequence[Publication]) -> None:
+        with self._changed:
+            if self._line:
+                raise Away(self._line)
+            numbers = {self._bus.publish(one.topic, one.body, retain=one.retain): one.topic for one in group}
+            self._awaited |= dict.fromkeys(numbers)
+            try:
+                self._changed.wait_for(lambda: all(self._awaited[one] is not None for one in numbers), self._patience_s)
+                _refuse({topic: self._awaited[number] for number, topic in numbers.items()}, self._patience_s)
+            finally:
+                for number in numbers:
+                    del self._awaited[number]
+
+
+def _refuse(reasons: dict[str, int | None], patience_s: float) -> None:
+    for topic, reason in reasons.items():
+        if reason is None:
+            raise Away(f"the broker was to take what is said on {topic} within {patience_s} s and did not")
+        if reason not in _TAKEN:
+            raise Away(f"the broker did not take what is said on {topic}: reason {reason:#x}; see its log and its acl")

@@ -1,0 +1,138 @@
+"""What devices publish, on its way from the bus to the streams, in a thread of its own.
+
+    bus ─▶ queue ─▶ a batch: look up keys, receive, store payloads, append messages, then acknowledge
+
+Nothing is acknowledged before the streams have it. A payload store or stream that is full, or away, is waited for with
+everything in hand; meanwhile the bus stops reading its socket, so that the broker waits, and through it the devices.
+Nothing is dropped for want of room.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import structlog
+
+from mizzle.codec import encode
+from mizzle.errors import Away
+from mizzle.topics import Up
+from mizzle.transport.bus import Arrived, Connected
+from services.gateway.receive import Arrivals, Came, Payload, Taken, receive, sender
+from services.runtime.redis_log import Output
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from mizzle.transport.bus import Bus, BusEvent
+    from services.gateway.heartbeat import Heartbeat
+    from services.pipeline import Hop
+    from services.runtime.payloads import Spool
+    from services.runtime.redis_log import RedisLog
+
+RECEIVE_MAXIMUM: Final = 200
+BATCH: Final = 64
+
+_WAIT_S: Final = 0.2
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
+
+T = TypeVar("T")
+
+_log = structlog.get_logger()
+
+
+class Inbox:
+    """What the bus has brought and nobody has taken yet; the bus bounds it by what it leaves unacknowledged."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: deque[Arrived] = deque()
+
+    def listen(self, event: BusEvent) -> None:
+        """Hear from the bus what devices publish."""
+        with self._changed:
+            match event:
+                case Connected():
+                    # What an older connection brought cannot be acknowledged any more: broker or device sends it again.
+                    self._waiting.clear()
+                case Arrived(topic=topic, token=token) if token is not None and "/up/" in topic:
+                    # Without a token it came at QoS 0, which promises nothing and which nothing bounds.
+                    self._waiting.append(event)
+                    self._changed.notify()
+
+    def next(self, most: int, wait_s: float) -> list[Arrived]:
+        """Up to `most` of what came, oldest first; waits for the first, `wait_s` at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting, wait_s)
+            return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Takes what devices publish to the streams; `key_of` gives an enrolled device's key, and None for any other."""
+
+    bus: Bus
+    inbox: Inbox
+    heartbeat: Heartbeat
+    hop: Hop
+    arrivals: Arrivals
+    key_of: Callable[[str], bytes | None]
+    spool: Spool
+    log: RedisLog
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Take batch after batch until `stopping()`; what is then in hand and not on a stream comes again."""
+        while not stopping():
+            self.heartbeat.beat()
+            if batch := self.inbox.next(BATCH, _WAIT_S):
+                self._take(batch, stopping)
+
+    def _take(self, batch: Sequence[Arrived], stopping: Callable[[], bool]) -> None:
+        came = self._patiently(lambda: [self._came(arrived) for arrived in batch], stopping)
+        if came is None:
+            return
+        taken = [receive(self.arrivals, one) for one in came]
+        for one in taken:
+            if one.why:
+                _log.info("not taken", why=one.why)
+        payloads = deque(one.payload for one in taken if one.payload)
+        outputs = [output for one in taken for output in self._outputs(one)]
+        if self._patiently(lambda: self._write(payloads, outputs), stopping):
+            for arrived in batch:
+                if arrived.token:
+                    self.bus.ack(arrived.token)
+
+    def _came(self, arrived: Arrived) -> Came:
+        topic = sender(arrived.topic)
+        key = None if topic is None or topic.kind is Up.ENROL else self.key_of(topic.device)
+        return Came(arrived.topic, arrived.body, key, time.time_ns() // 1_000_000)
+
+    def _outputs(self, taken: Taken) -> Iterator[Output]:
+        for message in taken.said:
+            for stream in self.hop.says[type(message)]:
+                yield Output(stream, encode(message))
+
+    def _write(self, payloads: deque[Payload], outputs: Sequence[Output]) -> bool:
+        while payloads:
+            self.spool.put(payloads[0].id, payloads[0].body)
+            payloads.popleft()
+        self.log.append(outputs)
+        return True
+
+    def _patiently(self, act: Callable[[], T], stopping: Callable[[], bool]) -> T | None:
+        """What `act` gives, once no store is away or full any more; None if we are to stop."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return act()
+            except Away as away:
+                if stopping():
+                    return None
+                _log.warning("the intake waits", why=str(away), seconds=pause_s)
+            self.heartbeat.beat()
+            time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -1,0 +1,114 @@
+"""`python -m services.ledger create | token | migrate | verify`: what an operator does with the ledger by hand."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from mizzle.errors import Away, Forged, Misconfigured, MizzleError
+from mizzle.plan import from_toml
+from services.ledger import audit
+from services.ledger.engine import connect, reading
+from services.ledger.founding import found, open_founded
+from services.ledger.ledger import refuse_other_tables
+from services.ledger.migrate import migrate
+
+MISCONFIGURED: Final = 3
+UNREACHABLE: Final = 6
+UNVERIFIED: Final = 9
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="The ledger of a federation.")
+
+Url = Annotated[str, typer.Option("--ledger", envvar="MIZZLE_LEDGER", help="sqlite:////path/to/ledger.db")]
+
+
+@app.command()
+def create(
+    ledger: Url,
+    plan: Annotated[Path, typer.Option(help="a plan.toml with its model beside it")],
+    keys: Annotated[Path, typer.Option(envvar="MIZZLE_KEYS", help="the folder that the private keys are written to")],
+) -> None:
+    """Found a federation: its tables, its private keys, its plan and first model."""
+    text = _read(plan).decode()
+    try:
+        named = tomllib.loads(text).get("model", "")
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"{plan} is no TOML: {error}") from error
+    model = _read(plan.with_name(str(named)))
+    founded = found(ledger, from_toml(text, model), model, keys)
+    for role, key in founded.public_keys.items():
+        typer.echo(f"{role} {key.hex()}")
+
+
+@app.command()
+def token(
+    ledger: Url,
+    device: Annotated[str, typer.Argument(help="the device's name")],
+    federation: Annotated[str, typer.Option(envvar="MIZZLE_FEDERATION", help="the federation it is to join")],
+) -> None:
+    """Print the line with which a device may enrol, once, within seven days."""
+    typer.echo(open_founded(ledger, federation).token(device))
+
+
+@app.command("migrate")
+def migrate_command(ledger: Url) -> None:
+    """Bring the tables to this program's version; stop the services before, and make a copy of the file."""
+    migrate(connect(ledger))
+
+
+@app.command()
+def verify(
+    ledger: Url,
+    head: Annotated[str, typer.Option(help="an end of the chain that was noted earlier: SEQ:HASH")] = "",
+) -> None:
+    """Recompute the audit chain and print its end, SEQ:HASH; with --head, it must run through that one."""
+    engine = connect(ledger)
+    refuse_other_tables(engine)
+    with reading(engine) as tx:
+        end = audit.verify(tx, _head(head))
+    typer.echo(f"{end.seq}:{end.hash.hex()}")
+
+
+def _head(noted: str) -> audit.Head | None:
+    if not noted:
+        return None
+    seq, _, digest = noted.partition(":")
+    try:
+        return audit.Head(int(seq), bytes.fromhex(digest))
+    except ValueError as error:
+        raise Misconfigured(f"--head is SEQ:HASH as verify prints it, got {noted!r}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from error
+
+
+def main() -> int:
+    """Run one command, and give its exit status."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as left:
+        return left.exit_code
+    except Misconfigured as wrong:
+        return _failed(wrong, MISCONFIGURED)
+    except Away as away:
+        return _failed(away, UNREACHABLE)
+    except Forged as broken:
+        return _failed(broken, UNVERIFIED)
+    return 0
+
+
+def _failed(why: MizzleError, status: int) -> int:
+    typer.echo(str(why), err=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The way to the ledger's file: durable at every commit, writers one at a time, readers never waiting for them.
+
+SQLite with WAL and `synchronous=FULL`: what is committed is on the disk. A transaction that writes says so when it
+begins (BEGIN IMMEDIATE): a deferred one that reads first fails at once when somebody else writes (FACTS 15).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from mizzle.errors import Away, Misconfigured
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection, Engine
+
+_WAIT_S: Final = 20.0
+_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+
+
+def connect(url: str, *, new: bool = False) -> Engine:
+    """The engine of the ledger at `url`; its file must be there, unless it is to be a `new` one.
+
+    Raises:
+        Misconfigured: `url` names no SQLite file, or there is none.
+    """
+    try:
+        place = make_url(url)
+    except ArgumentError as error:
+        raise Misconfigured(_wanted(url)) from error
+    if place.get_backend_name() != "sqlite" or not place.database:
+        raise Misconfigured(_wanted(url))
+    if not new and not Path(place.database).is_file():
+        text = f"there is no ledger at {place.database}; make one: python -m services.ledger create --plan plan.toml"
+        raise Misconfigured(text)
+    engine = create_engine(place, connect_args={"timeout": _WAIT_S})
+    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A view of what is committed now; it stays as it is for as long as it is open.
+
+    Raises:
+        Away: the file cannot be read.
+    """
+    with _away_if_it_fails(), engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that no other writer runs beside: on the disk when it is left, and undone by an exception.
+
+    Raises:
+        Away: the file cannot be written, or another writer held it for 20 s.
+    """
+    with _away_if_it_fails(), engine.connect().execution_options(writes=True) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def _away_if_it_fails() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        text = f"the ledger does not answer: {error.orig}; is its disk full, or its folder gone?"
+        raise Away(text) from error
+
+
+def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  # the driver's own connection
+    connection.isolation_level = None  # the driver begins nothing by itself
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _wanted(url: str) -> str:
+    return f"the ledger is a SQLite file, sqlite:////path/to/ledger.db; got {url!r}: correct MIZZLE_LEDGER"

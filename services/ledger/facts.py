@@ -1,0 +1,28 @@
+"""What a service is told again whenever it resumes: how things stand in the ledger."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from services.ledger import federations, releases, updates, windows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
+
+    from mizzle.messages import Message
+
+
+def facts(tx: Connection, federation: str) -> Iterator[Message]:
+    """The newest release, the newest window or how it ended, the federation's end, and what the open window holds."""
+    release, found = releases.latest(tx, federation), windows.last(tx, federation)
+    if release is not None:
+        yield release
+    if found is not None:
+        yield found.window if found.is_open else found.closed
+    halted = federations.halted(tx, federation, found.window.number if found else 0)
+    if halted is not None:
+        yield halted.halt
+    if found is not None and found.is_open:
+        yield from updates.charges_in(tx, federation, found.window.number)

@@ -1,0 +1,35 @@
+"""Who holds a place: an epoch per service, issued here and nowhere else, since Redis may go back in time (FACTS 13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+from sqlalchemy.dialects.sqlite import insert
+
+from mizzle.errors import Fenced
+from services.ledger.tables import LEASES
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+def issue(tx: Connection, name: str, holder: str, at: int) -> int:
+    """The next epoch of the place `name`; whoever had an earlier one has lost the place."""
+    first = insert(LEASES).values(name=name, epoch=1, holder=holder, issued_at=at)
+    again = first.on_conflict_do_update(
+        index_elements=["name"], set_={"epoch": LEASES.c.epoch + 1, "holder": holder, "issued_at": at}
+    )
+    return int(tx.execute(again.returning(LEASES.c.epoch)).scalar_one())
+
+
+def check(tx: Connection, name: str, epoch: int) -> None:
+    """Return if `epoch` is the newest one issued for the place `name`.
+
+    Raises:
+        Fenced: it is not.
+    """
+    held = tx.execute(select(LEASES.c.epoch).where(LEASES.c.name == name)).scalar()
+    if held != epoch:
+        text = f"{name} is held in epoch {held or 'none'}, this transaction is of epoch {epoch}: nothing is written"
+        raise Fenced(text)

@@ -1,0 +1,135 @@
+"""A federation's ledger as a service holds it: what it reads, the epochs it takes, and the one way to write."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from mizzle.errors import Misconfigured
+from mizzle.plan import Plan, from_canonical
+from services.ledger import blobs, enrolments, federations, leases, releases
+from services.ledger.engine import connect, reading, writing
+from services.ledger.facts import facts
+from services.ledger.tables import REVISION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection, Engine
+
+    from mizzle.messages import Message, Release
+
+WRITER = "privacy_accountant"
+"""The one service that writes."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """One federation in a ledger; several threads may ask it at once."""
+
+    federation: str
+    engine: Engine = field(repr=False)
+    _written: federations.Federation = field(repr=False)
+    _device_keys: dict[str, bytes] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def open(cls, url: str, federation: str) -> Ledger:
+        """The ledger of `federation` at `url`.
+
+        Raises:
+            Misconfigured: there is none, its tables are of another version, or it knows no such federation.
+        """
+        engine = connect(url)
+        refuse_other_tables(engine)
+        with reading(engine) as tx:
+            return cls(federation, engine, federations.find(tx, federation))
+
+    @property
+    def name(self) -> str:
+        """A random name that no other ledger has, so that its Redis keys meet nobody else's."""
+        return self._written.ledger
+
+    @property
+    def epoch(self) -> int:
+        """The parameter epoch."""
+        return self._written.epoch
+
+    def plan(self) -> Plan:
+        """The plan that the federation works by."""
+        return from_canonical(self._written.plan)
+
+    def model(self) -> bytes:
+        """The plan's first model, version 0."""
+        model = self.blob(self._written.model_digest)
+        if model is None:
+            raise Misconfigured(f"the ledger has lost the first model of {self.federation!r}: restore a backup")
+        return model
+
+    def issue_epoch(self, service: str) -> int:
+        """The next epoch of this service's place; whoever held the place before has lost it."""
+        with writing(self.engine) as tx:
+            holder = f"{socket.gethostname()}:{os.getpid()}"
+            return leases.issue(tx, self._place(service), holder, round(time.time() * 1000))
+
+    def facts(self) -> list[Message]:
+        """How things stand, as a service that resumes is told it."""
+        with reading(self.engine) as tx:
+            return list(facts(tx, self.federation))
+
+    def blob(self, digest: bytes) -> bytes | None:
+        """The bytes with this digest; None if they are not here."""
+        with reading(self.engine) as tx:
+            return blobs.get(tx, digest)
+
+    def device_key(self, device: str) -> bytes | None:
+        """The key that this device enrolled with, which never changes; None while it does not belong."""
+        if device not in self._device_keys:
+            with reading(self.engine) as tx:
+                found = enrolments.device(tx, self.federation, device)
+            if found is None:
+                return None
+            self._device_keys[device] = found.public_key
+        return self._device_keys[device]
+
+    def releases(self, last: int) -> list[Release]:
+        """The newest releases, at most `last` of them, newest last."""
+        with reading(self.engine) as tx:
+            return releases.newest(tx, self.federation, last)
+
+    @contextmanager
+    def write(self, service_epoch: int) -> Iterator[Connection]:
+        """A transaction of the one writer, whose place was issued to it in this epoch.
+
+        Raises:
+            Fenced: the place was issued to a successor since.
+            Away: the file cannot be written.
+        """
+        with writing(self.engine) as tx:
+            leases.check(tx, self._place(WRITER), service_epoch)
+            yield tx
+
+    def _place(self, service: str) -> str:
+        return f"{self.federation}/{service}"
+
+
+def refuse_other_tables(engine: Engine) -> None:
+    """Return if the ledger's tables are those of this program.
+
+    Raises:
+        Misconfigured: they are older, newer, or no ledger's.
+    """
+    with engine.connect() as connection:
+        try:
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        except OperationalError:
+            found = None
+    if found != REVISION:
+        where = f"the ledger {engine.url.database} has tables of version {found or 'none'}, wanted {REVISION}"
+        raise Misconfigured(f"{where}: run python -m services.ledger migrate")

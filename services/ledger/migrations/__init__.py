@@ -1,0 +1,1 @@
+"""Migrations: `versions/` holds one file per change of the tables, `env.py` is how they run."""

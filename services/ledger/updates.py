@@ -1,0 +1,178 @@
+"""Every update that was ever admitted, the window it counts in, and the very bytes of the receipt that ended it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from sqlalchemy import func, insert, or_, select, update
+
+from mizzle.messages import Answer, Charge
+from services.ledger.tables import BUDGETS, UPDATES
+from services.ledger.windows import find as find_window
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from sqlalchemy import Connection, Select
+
+Outcome = Literal["open", "counted", "refused", "abandoned"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """An update in the ledger: `named_window` stands in its signed header, `window` is the one it is bound to.
+
+    While `outcome` is open and `window` is None, it waits for the next window to open. A refused one with a window is
+    the zero update there.
+    """
+
+    id: bytes
+    device: str
+    named_window: int
+    window: int | None
+    staleness: int
+    weight: int
+    outcome: Outcome
+    receipt: bytes | None
+
+    @property
+    def answer(self) -> Answer:
+        """Its receipt, on the way to the device."""
+        return Answer(device=self.device, kind="receipt", sealed=self.receipt or b"", ends=self.id)
+
+
+@dataclass(frozen=True)
+class Admission:
+    """How an update came: its signed header, the score that decided, and when."""
+
+    sealed: bytes
+    decided_by: str
+    admitted_at: int
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an update ends: the sealed receipt that says so, and when; `version` is the release that it is counted in."""
+
+    outcome: Outcome
+    receipt: bytes
+    ended_at: int
+    reason: str | None = None
+    version: int | None = None
+
+
+_NAMES: Final = tuple(field.name for field in fields(Row))
+_ROW: Final = tuple(UPDATES.c[name] for name in _NAMES)
+
+
+def find(tx: Connection, update_id: bytes) -> Row | None:
+    """The update with this id."""
+    return next(_rows(tx, select(*_ROW).where(UPDATES.c.id == update_id)), None)
+
+
+def has_sent(tx: Connection, federation: str, device: str, named_window: int) -> bool:
+    """Whether the device has sent any update for this window."""
+    of_it = (UPDATES.c.federation == federation, UPDATES.c.named_window == named_window, UPDATES.c.device == device)
+    return tx.execute(select(UPDATES.c.id).where(*of_it).limit(1)).first() is not None
+
+
+def admit(tx: Connection, federation: str, row: Row, admission: Admission) -> None:
+    """Write an update that was not known."""
+    values = {name: getattr(row, name) for name in _NAMES}
+    tx.execute(insert(UPDATES).values(federation=federation, **values, **vars(admission)))
+
+
+def bind(tx: Connection, update_id: bytes, window: int, weight: int, staleness: int) -> None:
+    """Bind a waiting update to a window."""
+    bound = {"window": window, "weight": weight, "staleness": staleness}
+    tx.execute(update(UPDATES).where(UPDATES.c.id == update_id, UPDATES.c.outcome == "open").values(bound))
+
+
+def let_wait(tx: Connection, updates: Collection[bytes]) -> None:
+    """Unbind open updates from the window they missed: they wait for the next one."""
+    loose = {"window": None, "weight": 0, "staleness": 0}
+    tx.execute(update(UPDATES).where(UPDATES.c.id.in_(updates), UPDATES.c.outcome == "open").values(loose))
+
+
+def end(tx: Connection, update_id: bytes, ending: Ending) -> None:
+    """End an open update; one that has ended stays as it is."""
+    open_one = (UPDATES.c.id == update_id, UPDATES.c.outcome == "open")
+    tx.execute(update(UPDATES).where(*open_one).values(vars(ending)))
+
+
+def count(tx: Connection, row: Row, ending: Ending) -> bool:
+    """Count a member by compare-and-set: False, and nothing is changed, unless it is open just as `row` says."""
+    same = (UPDATES.c.id == row.id, UPDATES.c.window == row.window, UPDATES.c.weight == row.weight)
+    counted = update(UPDATES).where(*same, UPDATES.c.outcome == "open").values(vars(ending))
+    return tx.execute(counted).rowcount == 1
+
+
+def of_ids(tx: Connection, updates: Collection[bytes]) -> dict[bytes, Row]:
+    """Those of these updates that are known, by id."""
+    return {row.id: row for row in _rows(tx, select(*_ROW).where(UPDATES.c.id.in_(updates)))}
+
+
+def open_in(tx: Connection, federation: str, window: int) -> list[Row]:
+    """The open updates that are bound to this window, in the order of admission."""
+    there = (UPDATES.c.federation == federation, UPDATES.c.window == window, UPDATES.c.outcome == "open")
+    return list(_rows(tx, _in_order(select(*_ROW).where(*there))))
+
+
+def waiting(tx: Connection, federation: str) -> list[Row]:
+    """The updates that wait for the next window, in the order of admission."""
+    unbound = (UPDATES.c.federation == federation, UPDATES.c.window.is_(None), UPDATES.c.outcome == "open")
+    return list(_rows(tx, _in_order(select(*_ROW).where(*unbound))))
+
+
+def ended_with(tx: Connection, federation: str, window: int | None, at: int) -> list[Row]:
+    """The updates that ended at the instant `at`, in this window or while they waited for another one."""
+    there = (UPDATES.c.federation == federation, or_(UPDATES.c.window == window, UPDATES.c.window.is_(None)))
+    return list(_rows(tx, _in_order(select(*_ROW).where(*there, UPDATES.c.ended_at == at))))
+
+
+def weight_in(tx: Connection, federation: str, device: str, window: int) -> int:
+    """The weights of all updates of one device that are bound to a window, added up."""
+    there = (UPDATES.c.federation == federation, UPDATES.c.device == device, UPDATES.c.window == window)
+    return int(tx.execute(select(func.coalesce(func.sum(UPDATES.c.weight), 0)).where(*there)).scalar_one())
+
+
+def late_in(tx: Connection, federation: str, window: int) -> int:
+    """How many updates of earlier windows are bound to this one."""
+    there = (UPDATES.c.federation == federation, UPDATES.c.window == window, UPDATES.c.named_window != window)
+    return int(tx.execute(select(func.count()).select_from(UPDATES).where(*there)).scalar_one())
+
+
+def charges_in(tx: Connection, federation: str, window: int, only: bytes | None = None) -> list[Charge]:
+    """What an open window holds, as the aggregator is told it: open updates, and refused ones as the zero update."""
+    there = (UPDATES.c.federation == federation, UPDATES.c.window == window)
+    counts = or_(UPDATES.c.outcome == "open", UPDATES.c.weight == 0)
+    wanted = select(*_ROW, (BUDGETS.c.settled + BUDGETS.c.reserved).label("spent")).where(*there, counts)
+    if only is not None:
+        wanted = wanted.where(UPDATES.c.id == only)
+    rows = tx.execute(_in_order(wanted.outerjoin(BUDGETS, BUDGETS.c.device == UPDATES.c.device))).all()
+    seeds = {number: _seed(tx, federation, number) for number in {row.named_window for row in rows}}
+    return [
+        Charge(
+            id=row.id,
+            window=window,
+            weight=row.weight,
+            staleness=row.staleness,
+            seed=seeds[row.named_window],
+            spent=row.spent or 0,
+        )
+        for row in rows
+    ]
+
+
+def _seed(tx: Connection, federation: str, number: int) -> bytes:
+    named = find_window(tx, federation, number)
+    return named.window.seed if named else bytes(32)
+
+
+def _in_order(wanted: Select[Any]) -> Select[Any]:
+    return wanted.order_by(UPDATES.c.admitted_at, UPDATES.c.id)
+
+
+def _rows(tx: Connection, wanted: Select[Any]) -> Iterator[Row]:
+    return (Row(*row) for row in tx.execute(wanted))

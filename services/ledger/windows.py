@@ -1,0 +1,74 @@
+"""Windows, from their opening to their end; at most one is open, and it is the newest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from sqlalchemy import insert, select, update
+
+from mizzle.codec import decode, encode
+from mizzle.messages import Closed, Window
+from services.ledger.tables import WINDOWS
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, Row
+
+
+@dataclass(frozen=True)
+class Found:
+    """A window as the ledger has it; `version` is the release made of it."""
+
+    window: Window
+    state: Literal["open", "released", "abandoned"]
+    opened_at: int
+    ended_at: int | None
+    version: int | None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it still collects."""
+        return self.state == "open"
+
+    @property
+    def closed(self) -> Closed:
+        """How it ended, as it is said to others."""
+        return Closed(window=self.window.number, version=self.version)
+
+
+def find(tx: Connection, federation: str, number: int) -> Found | None:
+    """The window with this number."""
+    return _found(tx.execute(select(WINDOWS).where(*_is(federation, number))).first())
+
+
+def last(tx: Connection, federation: str) -> Found | None:
+    """The newest window, open or not; None before the first."""
+    newest = select(WINDOWS).where(WINDOWS.c.federation == federation).order_by(WINDOWS.c.number.desc()).limit(1)
+    return _found(tx.execute(newest).first())
+
+
+def open_new(tx: Connection, federation: str, window: Window, at: int) -> None:
+    """Open a window; its number is one that no window has."""
+    row = {"base_version": window.base.version, "opened_at": at, "deadline": window.deadline, "body": encode(window)}
+    tx.execute(insert(WINDOWS).values(federation=federation, number=window.number, state="open", **row))
+
+
+def end(tx: Connection, federation: str, number: int, version: int | None, at: int) -> None:
+    """End the window: released as `version`, or abandoned if there is none."""
+    state = "abandoned" if version is None else "released"
+    ended = update(WINDOWS).where(*_is(federation, number), WINDOWS.c.state == "open")
+    tx.execute(ended.values(state=state, version=version, ended_at=at))
+
+
+def _is(federation: str, number: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return (WINDOWS.c.federation == federation, WINDOWS.c.number == number)
+
+
+def _found(row: Row[Any] | None) -> Found | None:
+    return Found(_window(row.body), row.state, row.opened_at, row.ended_at, row.version) if row else None
+
+
+@lru_cache(maxsize=64)
+def _window(body: bytes) -> Window:
+    return decode(body, Window)

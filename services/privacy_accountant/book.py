@@ -1,0 +1,81 @@
+"""Write what was booked, each thing once, and say what the ledger then holds.
+
+All bookings of a batch are one transaction, so one write to the disk serves them all. Each is keyed by what it is
+about, an update or a window: it is inserted, or read back if it is there, and what is said is a function of the rows.
+So a batch that is booked again after a crash changes nothing and says the same.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from mizzle.messages import (
+    Abandonment,
+    Candidate,
+    Enrolment,
+    Opening,
+    Refusal,
+    Unauthenticated,
+    Verdict,
+)
+from services.ledger import deliveries
+from services.privacy_accountant import admission, closing, enrolment, opening
+from services.privacy_accountant.charge import terms_of
+from services.privacy_accountant.page import Page
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mizzle.messages import Message
+    from mizzle.moves import Ground, Told
+    from services.ledger.deliveries import Kind
+    from services.ledger.ledger import Ledger
+    from services.runtime.stage import Booking
+
+_log = structlog.get_logger()
+
+
+def book(ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking]) -> list[Message]:
+    """Write the bookings in one transaction of the writer's `epoch`, and give what is to be said, in their order.
+
+    Raises:
+        Fenced: a successor writes. Away: the ledger's file cannot be written. In both cases nothing was.
+    """
+    if not bookings:
+        return []
+    said: list[Message] = []
+    with ledger.write(epoch) as tx:
+        page = Page(tx, ground, terms_of(ground.plan), round(time.time() * 1000))
+        tally = deliveries.begin(tx, page.federation)
+        for booking in bookings:
+            kind, messages = _written(page, booking.told)
+            said += messages
+            if kind is not None:
+                tally.add(kind, booking.stream, booking.entry)
+        deliveries.write(tx, page.federation, tally)
+    return said
+
+
+def _written(page: Page, told: Told) -> tuple[Kind | None, list[Message]]:
+    """Which kind of delivery it was, if any, and what is said about it."""
+    match told.message:
+        case Verdict() as verdict:
+            return admission.judged(page, verdict)
+        case Refusal() as refusal:
+            return admission.refused(page, refusal)
+        case Unauthenticated():
+            return "unauthenticated", []
+        case Enrolment() as asked:
+            return None, enrolment.enrolled(page, asked)
+        case Opening() as asked:
+            return None, opening.opened(page, asked)
+        case Candidate() as candidate:
+            return None, closing.released(page, candidate, told.attached)
+        case Abandonment() as abandonment:
+            return None, closing.abandoned(page, abandonment)
+        case other:
+            _log.warning("nothing to book", message=type(other).__name__)
+            return None, []

@@ -1,0 +1,191 @@
+"""Charge every update to the window that it counts in, or say why it counts in none.
+
+Everything that the accountant must know stands in the ledger, so its state is empty and its step books what it hears.
+What is decided here is given what the ledger holds, and says what the ledger shall hold:
+
+    bind     in the open window: an update of this window with full weight, a late one with the weight of its staleness
+    wait     the window that it names has ended, and no window has room for it: the next opening decides
+    refuse   for ever; where only the content is at fault it still arrived, and is the zero update in its window
+
+A window holds its whole cohort. Late updates take what room is left, so that they never keep out those who are in time.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
+
+from mizzle import accounting
+from mizzle.errors import Misconfigured
+from mizzle.grid import has_room
+from mizzle.messages import ModelRef, Update, Verdict, Window
+from mizzle.moves import Ground, Moved, Tick, Told
+from mizzle.terms import bound_of, mechanism_of
+from mizzle.vocabulary import FULL_WEIGHT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mizzle.messages import Opening
+    from mizzle.plan import Plan
+    from mizzle.plugins import Mechanism
+
+_MOST_LOSS: Final = 2**62
+
+
+class State(Struct, frozen=True):
+    """Nothing: the ledger remembers."""
+
+
+def begin(ground: Ground) -> State:
+    """The state of an accountant that can open the windows of its plan.
+
+    Raises:
+        Misconfigured: the sum of a full window could wrap (I12).
+    """
+    terms = terms_of(ground.plan)
+    most, sigma = ground.plan.window.most, terms.mechanism.sigma(FULL_WEIGHT, terms.bound)
+    if not has_room(most, FULL_WEIGHT, terms.bound, sigma):
+        text = f"the sum of {most} updates and its noise could pass 2^62, so no window opens"
+        raise Misconfigured(f"{text}: lower window.goal, window.invite or the noise multiplier in a new plan")
+    return State()
+
+
+def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
+    """Every message heard is one for the ledger; the passing of time is none."""
+    del ground
+    return Moved(state, booked=(event.message,) if isinstance(event, Told) else ())
+
+
+@dataclass(frozen=True)
+class Bind:
+    """The update counts in this window, with this weight."""
+
+    window: int
+    weight: int
+    staleness: int
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The update waits for the next window to open; nothing is reserved for it."""
+
+
+@dataclass(frozen=True)
+class Refuse:
+    """The update is refused; in the window `zero_in` it is the zero update, so that contents never change a count."""
+
+    reason: str
+    why: str = ""
+    zero_in: int | None = None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where the federation stands: `last` is its newest window's number, `target` that window while it is open.
+
+    `late` counts the late updates that `target` holds; no window opens once the federation is `halted`.
+    """
+
+    last: int
+    target: Window | None
+    late: int
+    halted: bool
+
+
+def place(
+    plan: Plan, verdict: Verdict, named: Window | None, standing: Standing, *, has_sent: bool
+) -> Bind | Wait | Refuse:
+    """Where an update counts that names the window `named`; `has_sent` if its device has sent another one for it."""
+    update, target = verdict.update, standing.target
+    if named is None:
+        return Refuse("unknown-window", f"no window {update.window} has been opened; the newest is {standing.last}")
+    misfit = _misfit(plan, update, named, has_sent=has_sent)
+    in_time = target is not None and target.number == named.number
+    if misfit is not None:
+        return misfit
+    if verdict.refused is not None:
+        return Refuse(verdict.decided_by, verdict.refused, zero_in=named.number if in_time else None)
+    return Bind(named.number, FULL_WEIGHT, 0) if in_time else late(plan, named.number, standing)
+
+
+def late(plan: Plan, named: int, standing: Standing) -> Bind | Wait | Refuse:
+    """Where an update counts whose window `named` has ended; the staleness is how many windows ago."""
+    if plan.window.late == "refuse":
+        return Refuse("late", f"window {named} has ended, and the plan folds no late updates")
+    target = standing.target
+    staleness = (target.number if target else standing.last + 1) - named
+    if staleness > plan.window.max_staleness:
+        return Refuse("stale", f"window {named} is {staleness} windows ago, at most {plan.window.max_staleness} may be")
+    if target and standing.late < target.most - len(target.cohort):
+        return Bind(target.number, stale_weight(staleness), staleness)
+    if standing.halted:
+        return Refuse("ended", "the federation opens no window any more")
+    return Wait()
+
+
+def stale_weight(staleness: int) -> int:
+    """⌊64/√(1+τ)⌋, in integers [FedBuff, arXiv:2106.06639, Sec. 5]."""
+    return math.isqrt(FULL_WEIGHT * FULL_WEIGHT // (1 + staleness))
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the plan lets a device lose: `bound` is S, `limit` the Σμ² that the stricter of its budgets allows."""
+
+    mechanism: Mechanism
+    bound: int
+    limit: int
+
+    def loss(self, before: int, weight: int) -> int:
+        """What `weight` more costs a device that is in a window with the weight `before` already.
+
+        One draw of noise covers all that a device has in a sum, and their sensitivities add: the price is of their sum.
+        """
+        more = self.mechanism.price(before + weight, FULL_WEIGHT, self.bound)
+        return more - self.mechanism.price(before, FULL_WEIGHT, self.bound)
+
+
+def terms_of(plan: Plan) -> Terms:
+    """The plan's terms."""
+    budget = min(plan.privacy.device_budget, plan.privacy.federation_budget)
+    return Terms(mechanism_of(plan), bound_of(plan), _limit(budget, plan.privacy.delta))
+
+
+def window_of(plan: Plan, number: int, base: ModelRef, opening: Opening, cohort: Sequence[str]) -> Window:
+    """Window `number`, as the opening asked for it, with those of its cohort that belong and can pay."""
+    return Window(
+        number=number,
+        base=base,
+        cohort=tuple(cohort),
+        goal=plan.window.goal,
+        quorum=plan.window.quorum,
+        most=max(plan.window.most, len(cohort)),
+        deadline=opening.at + round(plan.window.deadline_s * 1000),
+        seed=opening.seed,
+        bound=bound_of(plan),
+        weight_cap=FULL_WEIGHT,
+    )
+
+
+def _misfit(plan: Plan, update: Update, named: Window, *, has_sent: bool) -> Refuse | None:
+    if update.plan != plan.digest:
+        return Refuse("wrong-plan", f"made by plan {update.plan.hex()}, the federation's is {plan.digest.hex()}")
+    if update.base != named.base.digest:
+        return Refuse(
+            "wrong-base", f"trained from {update.base.hex()}, the window's model is {named.base.digest.hex()}"
+        )
+    if update.device not in named.cohort:
+        return Refuse("uninvited", f"{update.device} was not invited to window {named.number}")
+    if has_sent:
+        return Refuse("second", f"{update.device} has sent another update for window {named.number}")
+    return None
+
+
+@cache
+def _limit(budget: float, delta: float) -> int:
+    return min(_MOST_LOSS, accounting.most(budget, delta))

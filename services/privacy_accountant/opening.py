@@ -1,0 +1,93 @@
+"""Open the next window, once, with those who belong and can pay; or say why none opens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import structlog
+
+from mizzle.vocabulary import FULL_WEIGHT
+from services.ledger import budgets, enrolments, federations, releases, updates, windows
+from services.privacy_accountant.admission import bind
+from services.privacy_accountant.charge import Bind, Refuse, late, window_of
+
+if TYPE_CHECKING:
+    from mizzle.messages import Message, Opening
+    from services.ledger.windows import Found
+    from services.privacy_accountant.page import Page
+
+_log = structlog.get_logger()
+
+
+def opened(page: Page, asked: Opening) -> list[Message]:
+    """The window that is open now, how the newest one ended if another was asked for, or the end of the federation."""
+    last = windows.last(page.tx, page.federation)
+    number = last.window.number if last else 0
+    if last is not None and last.is_open:
+        return _said(page, last)
+    if said := _halted(page, number):
+        return said
+    if asked.after != number:
+        return [last.closed] if last else []
+    return _next(page, asked, number)
+
+
+def halt(page: Page, after: int, reason: Literal["budget", "complete"], why: str) -> None:
+    """End the federation, and refuse the updates that waited for another window."""
+    federations.halt(page.tx, page.federation, reason, why, page.now)
+    page.audit("federation.halted", page.federation, after=after, reason=reason, why=why)
+    waiting = updates.waiting(page.tx, page.federation)
+    budgets.settle(page.tx, [row.id for row in waiting])
+    for row in waiting:
+        page.refuse(row, "ended", "the federation opens no window any more")
+
+
+def _next(page: Page, asked: Opening, after: int) -> list[Message]:
+    members = enrolments.enrolled(page.tx, page.federation, asked.cohort)
+    able = budgets.with_room(page.tx, members, page.terms.loss(0, FULL_WEIGHT), page.terms.limit)
+    quorum = page.plan.window.quorum
+    if len(members) < quorum:
+        _log.warning("no window opens", asked=len(asked.cohort), enrolled=len(members), quorum=quorum)
+        return []
+    if len(able) < quorum:
+        why = f"{len(able)} of {len(members)} devices have budget left for another window, its quorum is {quorum}"
+        halt(page, after, "budget", why)
+        return _halted(page, after)
+    cohort = [device for device in asked.cohort if device in able]
+    base = releases.next_base(page.tx, page.federation, page.plan)
+    window = window_of(page.plan, after + 1, base, asked, cohort)
+    windows.open_new(page.tx, page.federation, window, page.now)
+    page.audit("window.opened", str(window.number), cohort=cohort, base=base.version, deadline=window.deadline)
+    _bind_waiting(page)
+    found = windows.find(page.tx, page.federation, window.number)
+    return _said(page, found) if found else []
+
+
+def _bind_waiting(page: Page) -> None:
+    """Bind the late updates that waited, the longest first; who cannot be bound is refused, or waits on."""
+    standing = page.standing()
+    for row in updates.waiting(page.tx, page.federation):
+        match late(page.plan, row.named_window, standing):
+            case Bind() as bound:
+                if bind(page, row, bound).outcome == "open":
+                    standing = replace(standing, late=standing.late + 1)
+            case Refuse(reason=reason, why=why):
+                budgets.settle(page.tx, [row.id])
+                page.refuse(row, reason, why)
+
+
+def _halted(page: Page, after: int) -> list[Message]:
+    """The end of the federation, and the receipts of those who waited for another window; nothing before it."""
+    found = federations.halted(page.tx, page.federation, after)
+    if found is None:
+        return []
+    return [found.halt, *(row.answer for row in updates.ended_with(page.tx, page.federation, None, found.at))]
+
+
+def _said(page: Page, found: Found) -> list[Message]:
+    """The window, what it holds, and the receipts of those that had waited and were refused when it opened."""
+    number = found.window.number
+    refused = updates.ended_with(page.tx, page.federation, number, found.opened_at)
+    charges = updates.charges_in(page.tx, page.federation, number)
+    return [found.window, *(row.answer for row in refused), *charges]

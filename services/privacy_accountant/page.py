@@ -1,0 +1,78 @@
+"""What each booking of a batch is written with: the open transaction, the plan's terms, one reading of the clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from mizzle.envelope import Purpose, seal
+from mizzle.messages import Abandoned, Receipt, Refused
+from services.ledger import audit, federations, updates, windows
+from services.privacy_accountant.charge import Standing
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from mizzle.messages import Outcome
+    from mizzle.moves import Ground
+    from mizzle.plan import Plan
+    from services.ledger.updates import Row
+    from services.privacy_accountant.charge import Terms
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the ledger, open for writing; `now` is in milliseconds."""
+
+    tx: Connection
+    ground: Ground
+    terms: Terms
+    now: int
+
+    @property
+    def plan(self) -> Plan:
+        """The federation's plan."""
+        return self.ground.plan
+
+    @property
+    def federation(self) -> str:
+        """The federation's name."""
+        return self.ground.plan.federation
+
+    def standing(self) -> Standing:
+        """Where the federation stands in this transaction."""
+        found = windows.last(self.tx, self.federation)
+        last = found.window.number if found else 0
+        target = found.window if found and found.is_open else None
+        late = updates.late_in(self.tx, self.federation, last) if target else 0
+        halted = target is None and federations.halted(self.tx, self.federation, last) is not None
+        return Standing(last=last, target=target, late=late, halted=halted)
+
+    def receipt(self, row: Row, outcome: Outcome) -> bytes:
+        """The sealed receipt that says how the update ended; it is stored, and never made twice."""
+        receipt = Receipt(
+            federation=self.federation,
+            device=row.device,
+            update=row.id,
+            window=row.named_window,
+            outcome=outcome,
+            at=self.now,
+        )
+        return seal(receipt, Purpose.RECEIPT, self.ground.signer, self.ground.epoch, counter=self.now)
+
+    def refuse(self, row: Row, reason: str, why: str = "") -> Row:
+        """The open update, refused."""
+        receipt = self.receipt(row, Refused(reason=reason, why=why))
+        updates.end(self.tx, row.id, updates.Ending("refused", receipt, self.now, reason))
+        return replace(row, outcome="refused", receipt=receipt)
+
+    def abandon(self, row: Row, window: int) -> Row:
+        """The open update, abandoned with its window."""
+        receipt = self.receipt(row, Abandoned(window=window))
+        updates.end(self.tx, row.id, updates.Ending("abandoned", receipt, self.now))
+        return replace(row, outcome="abandoned", receipt=receipt)
+
+    def audit(self, action: str, subject: str, **body: Any) -> None:  # noqa: ANN401  # JSON's types
+        """Add to the audit chain what this transaction does."""
+        act = audit.Act(self.federation, self.now, "privacy_accountant", action, subject, body)
+        audit.append(self.tx, act)

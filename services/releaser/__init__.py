@@ -1,0 +1,1 @@
+"""The releaser signs what was combined: a manifest for every new model."""

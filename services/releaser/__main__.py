@@ -1,0 +1,9 @@
+"""Sign a manifest for every aggregate, and ask the ledger to release it."""
+
+from services.pipeline import hop
+from services.releaser.release import begin, step
+from services.runtime.shell import serve
+from services.runtime.stage import Service
+
+if __name__ == "__main__":
+    serve(Service(hop("releaser"), begin, step))

@@ -1,0 +1,92 @@
+"""Everything a service stands on, made from its settings: plan, keys, ledger, log and payload store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nacl.public import PublicKey, SealedBox
+
+from mizzle.errors import Misconfigured
+from mizzle.moves import Ground
+from mizzle.topics import Keyspace
+from services.ledger.keys import read
+from services.ledger.ledger import Ledger
+from services.runtime.payloads import Spool
+from services.runtime.redis_log import RedisLog, connected
+from services.runtime.stage import Stores
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from mizzle.envelope import Signer
+    from services.pipeline import Hop
+    from services.runtime.settings import Settings
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What a service stands on."""
+
+    settings: Settings
+    ground: Ground
+    stores: Stores
+    ledger: Ledger
+
+
+def equip(hop: Hop, settings: Settings) -> Equipment:
+    """What the service at `hop` stands on; Redis is not asked for anything yet.
+
+    Raises:
+        Misconfigured: a key or a setting is wrong, or the ledger is not of this federation.
+        Away: the ledger does not answer.
+    """
+    ledger = Ledger.open(settings.ledger, settings.federation)
+    ground = Ground(
+        plan=ledger.plan(),
+        model=ledger.model(),
+        signer=_signer(settings.keys, hop),
+        seal_for_auditor=_sealing(settings.auditor_key),
+        epoch=ledger.epoch,
+    )
+    stores = Stores(
+        log=log_of(hop, settings, ledger),
+        spool=Spool(settings.payloads, settings.payload_bytes, keep=settings.keep_payloads),
+        issue_epoch=lambda: ledger.issue_epoch(hop.service),
+        facts=ledger.facts,
+        blob=ledger.blob,
+    )
+    return Equipment(settings, ground, stores, ledger)
+
+
+def log_of(hop: Hop, settings: Settings, ledger: Ledger) -> RedisLog:
+    """The hop's log in this ledger's part of Redis."""
+    return RedisLog(connected(settings.redis_url), Keyspace(ledger.name, settings.federation), hop)
+
+
+class Unsigned:
+    """The signer of a service that signs nothing."""
+
+    @property
+    def public_key(self) -> bytes:
+        """There is none."""
+        raise Misconfigured("this service has no key; if it is to sign, services/pipeline.py must say by which")
+
+    def sign(self, message: bytes) -> bytes:
+        """There is no signature of `message`."""
+        raise Misconfigured(
+            f"{len(message)} bytes were to be signed by a service without a key; see services/pipeline.py"
+        )
+
+
+def _signer(folder: Path, hop: Hop) -> Signer:
+    if hop.signs is None:
+        return Unsigned()
+    return read(folder, hop.signs)
+
+
+def _sealing(auditor_key: str) -> Callable[[bytes], bytes]:
+    if not auditor_key:
+        return lambda _: b""
+    return SealedBox(PublicKey(bytes.fromhex(auditor_key))).encrypt

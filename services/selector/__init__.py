@@ -1,0 +1,1 @@
+"""The selector opens windows and invites a cohort to each."""

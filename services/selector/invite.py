@@ -1,0 +1,129 @@
+"""Open a window whenever enough devices are there, and invite its cohort.
+
+The selector asks; the ledger opens. Between the two it asks again now and then, which opens nothing twice. It counts
+presence and nothing else, so what devices send cannot steer who is invited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from mizzle.envelope import Purpose, seal
+from mizzle.messages import Answer, Closed, Halt, Invitation, Opening, Presence, Window
+from mizzle.moves import Ground, Moved, Tick, Told
+from mizzle.terms import plug_in
+from mizzle.vocabulary import DeviceId, Instant, WindowNumber
+
+if TYPE_CHECKING:
+    from mizzle.plugins import Policy
+
+ASK_AGAIN_MS: Final = 5_000
+
+
+class State(msgspec.Struct, frozen=True):
+    """Who is there, and where the windows stand.
+
+    `ended` is the newest window that the ledger has closed. While `window` is None, `waiting_since` is the first tick
+    without one, and `asked_at` the last at which the ledger was asked for the next. Once `halted`, it is asked no more.
+    """
+
+    present: set[DeviceId] = set()
+    ended: WindowNumber = 0
+    window: Window | None = None
+    waiting_since: Instant | None = None
+    asked_at: Instant | None = None
+    halted: bool = False
+
+
+def begin(ground: Ground) -> State:
+    """Nobody is known to be there; the ledger's facts will say whether a window is open."""
+    del ground
+    return State()
+
+
+def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
+    """Who is there after `event`, the opening to ask for, and the invitations to send."""
+    match event:
+        case Told(Presence(device=device, online=online)):
+            return _seen(ground, state, device, online=online)
+        case Told(Window() as window) if window.number > _newest(state):
+            opened = _replaced(state, window=window, waiting_since=None, asked_at=None)
+            return Moved(opened, said=tuple(_invited(ground, window, device) for device in window.cohort))
+        case Told(Closed(window=number)):
+            return Moved(_closed(state, number))
+        case Told(Halt()):
+            return Moved(_replaced(state, halted=True))
+        case Tick(now=now, entropy=entropy) if state.window is None and not state.halted:
+            return _waited(ground, state, now, entropy)
+        case _:  # a decline, or a window heard again
+            return Moved(state)
+
+
+def _seen(ground: Ground, state: State, device: str, *, online: bool) -> Moved[State]:
+    """The state with the device in it, or not; who comes back into an open window is invited again."""
+    if online == (device in state.present):
+        return Moved(state)
+    moved = _replaced(state, present=state.present ^ {device})
+    if online and state.window is not None and device in state.window.cohort:
+        return Moved(moved, said=(_invited(ground, state.window, device),))
+    return Moved(moved)
+
+
+def _newest(state: State) -> int:
+    return max(state.ended, state.window.number if state.window else 0)
+
+
+def _closed(state: State, number: int) -> State:
+    """The state once window `number` has ended; the ledger also says so when it is asked for a wrong one."""
+    window = state.window if state.window and state.window.number > number else None
+    return _replaced(state, ended=max(state.ended, number), window=window, asked_at=None)
+
+
+def _waited(ground: Ground, state: State, now: int, entropy: bytes) -> Moved[State]:
+    since = now if state.waiting_since is None else state.waiting_since
+    state = _replaced(state, waiting_since=since)
+    is_asked = state.asked_at is not None and now - state.asked_at <= ASK_AGAIN_MS
+    if is_asked or not _is_enough(ground, len(state.present), now - since):
+        return Moved(state)
+    opening = Opening(after=state.ended, cohort=_cohort(ground, state, entropy), seed=_part(entropy, b"seed"), at=now)
+    return Moved(_replaced(state, asked_at=now), booked=(opening,))
+
+
+def _is_enough(ground: Ground, present: int, waited_ms: int) -> bool:
+    """Whether to open now: at once with as many as are invited, with a quorum after as long as a window lasts."""
+    window = ground.plan.window
+    return present >= window.invited or (present >= window.quorum and waited_ms >= window.deadline_s * 1000)
+
+
+def _cohort(ground: Ground, state: State, entropy: bytes) -> tuple[str, ...]:
+    policy: Policy = plug_in("services.selector.policies", ground.plan.select)
+    return policy.choose(sorted(state.present), ground.plan.window.invited, _part(entropy, b"cohort"))
+
+
+def _part(entropy: bytes, use: bytes) -> bytes:
+    """32 bytes for one use: the seed is public and tells nothing about the choice of the cohort."""
+    return hashlib.sha256(b"mizzle/1/" + use + b"\0" + entropy).digest()
+
+
+def _invited(ground: Ground, window: Window, device: str) -> Answer:
+    """The sealed invitation: with the window's deadline as its counter, the same bytes however often it is said."""
+    invitation = Invitation(
+        federation=ground.plan.federation,
+        device=device,
+        window=window.number,
+        base=window.base,
+        plan=ground.plan.digest,
+        epoch=ground.epoch,
+        deadline=window.deadline,
+        seed=window.seed,
+        bound=window.bound,
+    )
+    sealed = seal(invitation, Purpose.INVITATION, ground.signer, ground.epoch, window.deadline)
+    return Answer(device=device, kind="invitation", sealed=sealed)
+
+
+def _replaced(state: State, **changes: object) -> State:
+    return msgspec.structs.replace(state, **changes)

@@ -1,0 +1,1 @@
+"""Policies choose whom to invite of those who are there: one file each, its name is the name in a plan."""

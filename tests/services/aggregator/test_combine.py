@@ -1,0 +1,326 @@
+"""A window's sum holds every member once, exactly, in whatever order and however often its charge comes."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mizzle.errors import Away
+from mizzle.grid import GAIN, Integers
+from mizzle.messages import Abandonment, Aggregate, BlobRef, Closed, Member, Rejection
+from mizzle.model import filled, flat
+from mizzle.moves import Event, Ground, Moved, Told
+from mizzle.plan import Plan
+from mizzle.terms import grid_of, mechanism_of
+from services.aggregator.combine import State, begin, step
+from services.runtime.stage import recalled, remembered
+from tests.makers import MODEL, base, charge, digest, fold, ground, hot_value, one_hot, payload, plan, tick, window
+
+DEVICES = ("pump-0", "pump-1", "pump-2", "pump-3")
+OPENED = Told(window())
+FULL = 64
+
+
+def place(device: str) -> int:
+    """The parameter that a device's one-hot update changes."""
+    return int(device.rpartition("-")[2])
+
+
+def charged(device: str, number: int = 1, **changes: object) -> Told:
+    """A charge with its payload: one-hot in the device's own coordinate, coded for window `number`."""
+    return Told(charge(device, number, **changes), {digest(device): payload(one_hot(place(device)), number)})
+
+
+def late(device: str, weight: int = 45) -> Told:
+    """An update that names window 0 and was folded into window 1."""
+    return charged(device, 0, window=1, staleness=1, weight=weight)
+
+
+def rejected(*devices: str, number: int = 1) -> Told:
+    ids = tuple(digest(device) for device in devices)
+    payloads = {digest(device): payload(one_hot(place(device))) for device in devices}
+    return Told(Rejection(window=number, members=ids), payloads)
+
+
+def gathered(*events: Event, on: Ground | None = None) -> Moved[State]:
+    """Where events lead from the opening of window 1 on."""
+    land = on or ground()
+    return fold(step, land, begin(land), [OPENED, *events])
+
+
+def sealed(*events: Event, entropy: str = "entropy", on: Ground | None = None) -> Moved[State]:
+    """The window after the events and its deadline."""
+    return gathered(*events, tick(60, entropy), on=on)
+
+
+def aggregate(moved: Moved[State]) -> Aggregate:
+    (said,) = moved.said
+    assert isinstance(said, Aggregate)
+    return said
+
+
+def opened_sum(moved: Moved[State], entropy: str = "entropy", of: Plan | None = None) -> Integers:
+    """The newest noised sum of a move without its noise, which is derived again from the tick's bytes."""
+    of = of or plan()
+    noised = np.frombuffer(moved.kept[-2], "<i8")
+    noise = mechanism_of(of).noise(digest(entropy), GAIN * aggregate(moved).sigma, grid_of(of).size)
+    return noised - noise
+
+
+def weights(expected: dict[str, int]) -> list[int]:
+    """The sum in which each of these devices has its weight in its own coordinate, and nobody else is."""
+    total = np.zeros(grid_of(plan()).size, np.int64)
+    for device, weight in expected.items():
+        total[place(device)] += GAIN * weight * hot_value()
+    return list(total.tolist())
+
+
+def test_every_member_is_in_the_sum_once() -> None:
+    moved = sealed(*map(charged, DEVICES))
+    assert opened_sum(moved).tolist() == weights(dict.fromkeys(DEVICES, FULL))
+
+
+def test_an_aggregate_says_who_is_in_it_and_where_its_sum_and_its_model_lie() -> None:
+    moved = sealed(charged("pump-1", spent=7), charged("pump-0", spent=9))
+    total, model = moved.kept
+    assert aggregate(moved) == Aggregate(
+        window=1,
+        base=base(),
+        members=tuple(Member(id=update, weight=FULL) for update in sorted(map(digest, ("pump-0", "pump-1")))),
+        arrived=2,
+        spent=9,
+        sigma=mechanism_of(plan()).sigma(FULL, window().bound),
+        noise_key=b"sealed " + digest("entropy"),
+        total=_reference(total),
+        model=_reference(model),
+    )
+
+
+def test_the_next_model_is_the_base_and_the_noised_sum_over_the_goal() -> None:
+    total, model = sealed(*map(charged, DEVICES)).kept
+    mean = np.frombuffer(total, "<i8") * grid_of(plan()).unit / (GAIN * FULL * plan().window.goal)
+    assert model == filled(MODEL, flat(MODEL) + mean)
+
+
+def test_fewer_members_than_the_goal_are_still_divided_by_the_goal() -> None:
+    land = ground(plan(privacy="noise_multiplier = 1e-9"))
+    _, model = sealed(charged("pump-0"), charged("pump-1"), on=land).kept
+    moved_by = flat(model) - flat(MODEL)
+    assert moved_by[:2] == pytest.approx(one_hot(0)[0] / 4, rel=1e-4)
+
+
+@settings(max_examples=25)
+@given(st.permutations([*DEVICES, "late pump-4", "late pump-5"]))
+def test_the_order_of_charges_changes_no_bit(order: list[str]) -> None:
+    land = ground(plan(window="goal = 9\ninvite = 1.0"))
+    opened = Told(window(of=land.plan))
+    told = [late(name.removeprefix("late ")) if name.startswith("late ") else charged(name) for name in order]
+    moved = fold(step, land, begin(land), [opened, *told, tick(60)])
+    expected = {**dict.fromkeys(DEVICES, FULL), "pump-4": 45, "pump-5": 45}
+    assert opened_sum(moved, of=land.plan).tolist() == weights(expected)
+    assert hashlib.sha256(moved.kept[0]).digest() == aggregate(moved).total.digest
+    assert [member.id for member in aggregate(moved).members] == sorted(map(digest, expected))
+
+
+def test_an_update_of_another_window_s_seed_adds_exactly() -> None:
+    assert window(0).seed != window(1).seed
+    moved = sealed(charged("pump-0"), charged("pump-1"), late("pump-2", weight=37))
+    assert opened_sum(moved).tolist() == weights({"pump-0": FULL, "pump-1": FULL, "pump-2": 37})
+
+
+def test_any_updates_add_to_the_integers_that_each_alone_would_give() -> None:
+    """Updates that round and spread over every level, one of them folded."""
+    changes = np.random.default_rng(7).normal(size=(3, 60)) / 40
+    ids = ("pump-0", "pump-1", "pump-2")
+    facts = [
+        Told(charge(device, window=1, seed=window(number).seed), {digest(device): payload(change, number)})
+        for device, change, number in zip(ids, changes, (1, 1, 0), strict=True)
+    ]
+    land = ground(plan(privacy="minimum_crowd = 1", window="quorum = 1"))
+    opened = Told(window(of=land.plan))
+    alone = [opened_sum(fold(step, land, begin(land), [opened, fact, tick(60)]), of=land.plan) for fact in facts]
+    together = opened_sum(fold(step, land, begin(land), [opened, *facts, tick(60)]), of=land.plan)
+    assert together.tolist() == np.sum(alone, axis=0).tolist()
+
+
+def test_a_replayed_charge_is_counted_once() -> None:
+    once = gathered(charged("pump-0"), late("pump-1")).state
+    before = remembered(once)
+    again = fold(step, ground(), once, [charged("pump-0"), late("pump-1"), OPENED])
+    assert (remembered(again.state), again.said, again.booked) == (before, (), ())
+
+
+def test_a_charge_without_its_payload_waits_until_it_comes_again() -> None:
+    bare = Told(charge("pump-0"))
+    assert remembered(gathered(bare).state.gathering) == remembered(gathered().state.gathering)
+    moved = sealed(bare, charged("pump-1"), charged("pump-0"))
+    assert opened_sum(moved).tolist() == weights({"pump-0": FULL, "pump-1": FULL})
+
+
+def test_a_charge_of_another_window_adds_nothing() -> None:
+    moved = sealed(charged("pump-0"), charged("pump-1"), charged("pump-2", 2), charged("pump-3", 0))
+    assert opened_sum(moved).tolist() == weights({"pump-0": FULL, "pump-1": FULL})
+
+
+def test_a_charge_before_any_window_adds_nothing() -> None:
+    moved = fold(step, ground(), begin(ground()), [charged("pump-0"), OPENED, tick(60)])
+    assert moved.booked == (Abandonment(window=1, arrived=0, quorum=2),)
+
+
+def test_the_most_that_was_spent_is_remembered_over_windows() -> None:
+    moved = gathered(charged("pump-0", spent=9), charged("pump-1", spent=5), Told(Closed(window=1)))
+    assert moved.state == State(ended=1, spent=9)
+
+
+def test_a_window_seals_at_its_goal() -> None:
+    told = list(map(charged, DEVICES))
+    assert gathered(*told[:3], tick(1)).said == ()
+    assert len(aggregate(gathered(*told, tick(1))).members) == 4
+
+
+def test_a_window_seals_at_its_deadline_and_not_before() -> None:
+    told = [charged("pump-0"), charged("pump-1")]
+    assert gathered(*told, tick(59.999)).said == ()
+    assert len(aggregate(gathered(*told, tick(60))).members) == 2
+
+
+def test_the_goal_counts_envelopes_of_the_cohort_only() -> None:
+    """What was folded in rides along; a refused content counts although it is in no sum."""
+    late_ones = [late("pump-4"), late("pump-5")]
+    assert gathered(*map(charged, DEVICES[:3]), *late_ones, tick(1)).said == ()
+    moved = gathered(*map(charged, DEVICES[:3]), *late_ones, Told(charge("pump-3", weight=0)), tick(1))
+    assert (aggregate(moved).arrived, len(aggregate(moved).members)) == (4, 5)
+
+
+def test_the_quorum_counts_no_folded_updates() -> None:
+    moved = sealed(charged("pump-0"), late("pump-1"), late("pump-2"))
+    assert moved.booked == (Abandonment(window=1, arrived=1, quorum=2),)
+
+
+def test_refused_contents_reach_a_goal_and_make_no_crowd() -> None:
+    refused = [Told(charge(device, weight=0)) for device in DEVICES[1:]]
+    moved = gathered(charged("pump-0"), *refused, tick(1))
+    assert (moved.said, moved.booked) == ((), (Abandonment(window=1, arrived=4, quorum=2),))
+
+
+def test_an_abandonment_is_booked_once_and_draws_no_noise() -> None:
+    moved = sealed(charged("pump-0"))
+    again = fold(step, ground(), moved.state, [charged("pump-1"), tick(61), tick(62)])
+    assert (moved.booked, moved.kept) == ((Abandonment(window=1, arrived=1, quorum=2),), ())
+    assert (again.said, again.booked, again.kept) == ((), (), ())
+
+
+def test_a_sealed_window_takes_no_more_and_is_said_once() -> None:
+    moved = sealed(charged("pump-0"), charged("pump-1"))
+    before = remembered(moved.state)
+    again = fold(step, ground(), moved.state, [charged("pump-2"), OPENED, tick(61)])
+    assert (remembered(again.state), again.said, again.booked, again.kept) == (before, (), (), ())
+
+
+def test_a_rejected_member_is_subtracted_and_the_rest_sealed_again() -> None:
+    moved = sealed(charged("pump-0"), charged("pump-1"), charged("pump-2"))
+    again = fold(step, ground(), moved.state, [rejected("pump-1"), tick(61, "new key")])
+    without = sealed(charged("pump-0"), charged("pump-2"), entropy="new key")
+    assert (again.said, again.kept) == (without.said, without.kept)
+
+
+def test_a_rejected_late_member_is_subtracted_as_it_was_added() -> None:
+    moved = sealed(charged("pump-0"), charged("pump-1"), late("pump-2"))
+    rejection = Told(
+        Rejection(window=1, members=(digest("pump-2"),)), {digest("pump-2"): payload(one_hot(2), number=0)}
+    )
+    again = fold(step, ground(), moved.state, [rejection, tick(61, "new key")])
+    assert opened_sum(again, "new key").tolist() == weights({"pump-0": FULL, "pump-1": FULL})
+
+
+def test_a_rejected_member_never_comes_in_again() -> None:
+    moved = sealed(charged("pump-0"), charged("pump-1"), charged("pump-2"))
+    events: list[Event] = [rejected("pump-1"), charged("pump-1"), rejected("pump-1"), tick(61, "new key")]
+    again = fold(step, ground(), moved.state, events)
+    assert opened_sum(again, "new key").tolist() == weights({"pump-0": FULL, "pump-2": FULL})
+
+
+@pytest.mark.parametrize("rejection", [rejected("pump-9"), rejected("pump-0", number=2)])
+def test_the_rejection_of_strangers_changes_nothing(rejection: Told) -> None:
+    moved = sealed(charged("pump-0"), charged("pump-1"))
+    before = remembered(moved.state)
+    again = fold(step, ground(), moved.state, [rejection, tick(61)])
+    assert (remembered(again.state), again.said, again.booked) == (before, (), ())
+
+
+def test_a_window_of_which_too_few_are_left_is_given_up() -> None:
+    moved = sealed(charged("pump-0"), charged("pump-1"))
+    again = fold(step, ground(), moved.state, [rejected("pump-1"), tick(61)])
+    assert (again.said, again.booked) == ((), (Abandonment(window=1, arrived=1, quorum=2),))
+
+
+def test_a_window_whose_rejected_member_cannot_be_subtracted_is_given_up() -> None:
+    moved = sealed(*map(charged, DEVICES))
+    again = fold(step, ground(), moved.state, [replace(rejected("pump-1"), attached={}), tick(61)])
+    assert (again.said, again.booked) == ((), (Abandonment(window=1, arrived=4, quorum=2),))
+
+
+def test_a_closed_window_is_forgotten_and_never_opens_again() -> None:
+    moved = gathered(charged("pump-0"), Told(Closed(window=1)), OPENED, charged("pump-1"), tick(60))
+    assert (moved.state, moved.said, moved.booked) == (State(ended=1, spent=1), (), ())
+
+
+def test_the_end_of_an_older_window_changes_nothing() -> None:
+    moved = gathered(charged("pump-0"), Told(Closed(window=0, version=1)), charged("pump-1"), tick(60))
+    assert len(aggregate(moved).members) == 2
+
+
+def test_a_newer_window_takes_the_place_of_one_whose_end_was_not_heard() -> None:
+    moved = gathered(charged("pump-0"), Told(window(2)), charged("pump-1", 2), charged("pump-2", 2), tick(60))
+    assert (aggregate(moved).window, aggregate(moved).arrived) == (2, 2)
+
+
+def test_a_window_starts_from_the_model_that_is_attached_to_it() -> None:
+    other = filled(MODEL, flat(MODEL) + 1)
+    start = base(1, other)
+    told = Told(window(start=start), {start.digest: other})
+    land = ground(plan(privacy="noise_multiplier = 1e-9"))
+    moved = fold(step, land, begin(land), [told, charged("pump-0"), charged("pump-1"), tick(60)])
+    assert flat(moved.kept[1])[2:] == pytest.approx(flat(other)[2:])
+
+
+def test_a_window_whose_model_no_store_has_is_waited_for() -> None:
+    with pytest.raises(Away, match="window 1 starts from model"):
+        step(ground(), begin(ground()), Told(window(start=base(1, b"unheard of"))))
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [charged("pump-0"), late("pump-1"), Told(charge("pump-2", weight=0))],
+        [charged("pump-0"), late("pump-1"), charged("pump-2"), tick(60), rejected("pump-2")],
+    ],
+)
+def test_a_state_that_was_stored_goes_on_as_if_it_never_was(events: list[Event]) -> None:
+    on: list[Event] = [charged("pump-5"), tick(61, "later")]
+    stored = recalled(remembered(gathered(*events).state), begin(ground()))
+    assert fold(step, ground(), stored, on).kept == fold(step, ground(), gathered(*events).state, on).kept
+
+
+def test_what_the_strategy_remembers_moves_on_when_the_window_is_released() -> None:
+    land = ground(plan(combine='strategy = "momentum"\nbeta = 0.5'))
+    moved = sealed(charged("pump-0"), charged("pump-1"), on=land)
+    released = step(land, moved.state, Told(Closed(window=1, version=1))).state
+    total, _, optimizer = moved.kept
+    mean = np.frombuffer(total, "<i8") * grid_of(plan()).unit / (GAIN * FULL * plan().window.goal)
+    assert aggregate(moved).optimizer == _reference(optimizer)
+    assert released.memory["velocity"] == pytest.approx(mean)
+    assert recalled(remembered(released), begin(land)).memory["velocity"] == pytest.approx(mean)
+
+
+def test_what_the_strategy_remembers_stays_when_the_window_is_abandoned() -> None:
+    land = ground(plan(combine='strategy = "momentum"'))
+    moved = sealed(charged("pump-0"), charged("pump-1"), on=land)
+    assert step(land, moved.state, Told(Closed(window=1))).state.memory == {}
+
+
+def _reference(blob: bytes) -> BlobRef:
+    return BlobRef(digest=hashlib.sha256(blob).digest(), size=len(blob))

@@ -1,0 +1,312 @@
+"""Every rule by which the gateway believes what a device published, one by one."""
+
+import hashlib
+from dataclasses import replace
+
+import pytest
+
+from mizzle import topics
+from mizzle.envelope import FIXED, Key, Purpose, seal, unseal
+from mizzle.messages import Message, Received, Refusal, Unauthenticated
+from mizzle.parts import CHUNK
+from mizzle.topics import Up
+from services.gateway.receive import EXPIRES_MS, NOBODY, Arrivals, Came, Payload, Taken, begin, receive, sender
+from tests.mizzle.device.federation import Federation
+from tests.services.gateway.devices import Device
+
+NOW = 1_800_000_000_000
+PUMP = Device()
+MILL = Device("mill-1", seed=3)
+SMALL = b"levels" * 10
+LARGE = bytes(range(256)) * 1000
+SMALL_ORDER_KEY = (1).to_bytes(32, "little")
+
+
+def arrivals(most_payload: int = 1_000_000, most_bytes: int = 10_000_000) -> Arrivals:
+    return Arrivals("barn", most_payload, most_bytes)
+
+
+def came(body: bytes, kind: Up = Up.UPDATE, device: Device = PUMP, *, known: bool = True, now: int = NOW) -> Came:
+    return Came(device.topic(kind), body, device.key.public_key if known else None, now)
+
+
+def said(device: str, reason: str) -> tuple[Message, ...]:
+    return (Unauthenticated(device=device, reason=reason),)
+
+
+def received(part: bytes, device: Device, payload: bytes, window: int = 1, *, nonce: bytes = bytes(16)) -> Received:
+    envelope = unseal(part)
+    update = device.update(payload, window, nonce=nonce)
+    return Received(id=envelope.id, update=update, sealed=part[: envelope.size])
+
+
+def test_an_update_of_one_part_is_received_at_once() -> None:
+    (part,) = PUMP.parts(SMALL)
+    whole = received(part, PUMP, SMALL)
+    assert receive(arrivals(), came(part)) == Taken((whole,), Payload(whole.id, SMALL))
+
+
+def test_an_update_of_no_bytes_is_received_too() -> None:
+    (part,) = PUMP.parts(b"")
+    whole = received(part, PUMP, b"")
+    assert receive(arrivals(), came(part)) == Taken((whole,), Payload(whole.id, b""))
+
+
+def test_an_update_of_several_parts_is_received_with_its_last_one_in_any_order_after_the_first() -> None:
+    first, *later = PUMP.parts(LARGE)
+    here = arrivals()
+    nothing = [receive(here, came(part)) for part in (first, later[1])]
+    whole = received(first, PUMP, LARGE)
+    assert nothing == [Taken(), Taken()]
+    assert receive(here, came(later[0])) == Taken((whole,), Payload(whole.id, LARGE))
+    assert (here.held, here.coming) == (0, {})
+
+
+def test_a_part_that_comes_twice_counts_once() -> None:
+    first, second, third = PUMP.parts(LARGE)
+    here = arrivals()
+    taken = [receive(here, came(part)) for part in (first, second, first, second, third)]
+    assert [one.said for one in taken] == [(), (), (), (), (received(first, PUMP, LARGE),)]
+
+
+def test_an_update_that_is_sent_again_is_received_again() -> None:
+    (part,) = PUMP.parts(SMALL)
+    here = arrivals()
+    assert receive(here, came(part)) == receive(here, came(part))
+
+
+def test_a_later_part_without_its_first_says_nothing() -> None:
+    _, second, _ = PUMP.parts(LARGE)
+    taken = receive(arrivals(), came(second))
+    assert (taken.said, taken.payload) == ((), None)
+    assert "whose first part is not here" in taken.why
+
+
+def test_a_later_part_of_somebody_elses_update_is_not_added() -> None:
+    here = arrivals()
+    first, second, third = PUMP.parts(LARGE)
+    receive(here, came(first))
+    receive(here, came(second, device=MILL))
+    receive(here, came(third))
+    assert here.coming[PUMP.name].chunks.keys() == {0, 2}
+
+
+def test_a_device_has_one_incomplete_update_and_the_newer_one_is_it() -> None:
+    here = arrivals()
+    old, new = PUMP.parts(LARGE), PUMP.parts(LARGE, nonce=b"n" * 16)
+    for part in (old[0], old[1], new[0], old[2]):
+        assert receive(here, came(part)).said == ()
+    assert here.coming[PUMP.name].received == received(new[0], PUMP, LARGE, nonce=b"n" * 16)
+    assert here.held == len(LARGE)
+
+
+def test_what_is_incomplete_after_a_minute_is_forgotten() -> None:
+    here = arrivals()
+    first, second, third = PUMP.parts(LARGE)
+    receive(here, came(first))
+    receive(here, came(second, now=NOW + EXPIRES_MS - 1))
+    assert receive(here, came(third, now=NOW + EXPIRES_MS)).said == ()
+    assert (here.held, here.coming) == (0, {})
+
+
+def test_for_want_of_room_the_oldest_incomplete_update_is_forgotten() -> None:
+    here = arrivals(most_bytes=2 * len(LARGE) - 1)
+    receive(here, came(PUMP.parts(LARGE)[0]))
+    receive(here, came(MILL.parts(LARGE)[0], device=MILL))
+    assert list(here.coming) == [MILL.name]
+    assert here.held == len(LARGE)
+
+
+@pytest.mark.parametrize("size", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 2 * CHUNK + 1])
+def test_payloads_around_the_size_of_a_part_are_received_whole(size: int) -> None:
+    here, payload = arrivals(), b"q" * size
+    *_, last = [receive(here, came(part)) for part in PUMP.parts(payload)]
+    assert last.payload is not None
+    assert last.payload.body == payload
+
+
+@pytest.mark.parametrize("kind", [Up.UPDATE, Up.PRESENCE, Up.DECLINE])
+def test_a_device_that_is_not_enrolled_is_not_heard(kind: Up) -> None:
+    bodies = {
+        Up.UPDATE: PUMP.parts(SMALL)[0],
+        Up.PRESENCE: PUMP.sealed(PUMP.presence(), Purpose.PRESENCE),
+        Up.DECLINE: PUMP.sealed(PUMP.decline(), Purpose.DECLINE),
+    }
+    assert receive(arrivals(), came(bodies[kind], kind, known=False)).said == said("pump-7", "unknown")
+
+
+def test_nothing_is_kept_for_a_device_that_is_not_enrolled() -> None:
+    here = arrivals()
+    for part in PUMP.parts(LARGE):
+        assert receive(here, came(part, known=False)).said == said("pump-7", "unknown")
+    assert (here.held, here.coming) == (0, {})
+
+
+@pytest.mark.parametrize("place", [10, 40, FIXED + 5])
+def test_a_changed_byte_before_the_payload_is_a_forgery(place: int) -> None:
+    (part,) = PUMP.parts(SMALL)
+    forged = part[:place] + bytes([part[place] ^ 1]) + part[place + 1 :]
+    assert receive(arrivals(), came(forged)).said == said("pump-7", "forged")
+
+
+def test_a_changed_payload_is_not_the_signed_one() -> None:
+    (part,) = PUMP.parts(SMALL)
+    forged = part[:-1] + bytes([part[-1] ^ 1])
+    taken = receive(arrivals(), came(forged))
+    assert (taken.said, taken.payload) == (said("pump-7", "payload"), None)
+
+
+def test_a_payload_that_was_damaged_on_the_way_is_received_when_it_is_sent_again() -> None:
+    here = arrivals()
+    first, second, third = PUMP.parts(LARGE)
+    damaged = third[:-1] + bytes([third[-1] ^ 1])
+    *_, last = [receive(here, came(part)) for part in (first, second, damaged)]
+    assert last.said == said("pump-7", "payload")
+    *_, last = [receive(here, came(part)) for part in (first, second, third)]
+    assert last.said == (received(first, PUMP, LARGE),)
+
+
+@pytest.mark.parametrize("extra", [b"", b"more"])
+def test_a_part_of_another_length_than_its_place_wants_is_not_taken(extra: bytes) -> None:
+    first, second, third = PUMP.parts(LARGE)
+    here = arrivals()
+    receive(here, came(first))
+    wrong = third[:-1] if not extra else third + extra
+    assert receive(here, came(wrong)).said == said("pump-7", "payload")
+    assert receive(here, came(second)).said == ()
+    assert receive(here, came(third)).said == (received(first, PUMP, LARGE),)
+
+
+def test_a_part_beyond_the_last_is_not_taken() -> None:
+    first, second, _ = PUMP.parts(LARGE)
+    here = arrivals()
+    receive(here, came(first))
+    beyond = second[:2] + (9).to_bytes(2, "big") + second[4:]
+    assert receive(here, came(beyond)).said == said("pump-7", "payload")
+
+
+def test_a_payload_longer_than_the_plan_allows_is_refused_by_its_header() -> None:
+    (part,) = PUMP.parts(SMALL)
+    whole = received(part, PUMP, SMALL)
+    refused = Refusal(id=whole.id, update=whole.update, sealed=whole.sealed, reason="oversized")
+    assert receive(arrivals(most_payload=len(SMALL) - 1), came(part)).said == (refused,)
+    assert receive(arrivals(most_payload=len(SMALL)), came(part)).said == (whole,)
+
+
+def test_what_one_device_signed_is_not_believed_of_another() -> None:
+    (part,) = PUMP.parts(SMALL)
+    stolen = Came(MILL.topic(Up.UPDATE), part, MILL.key.public_key, NOW)
+    assert receive(arrivals(), stolen).said == said("mill-1", "forged")
+
+
+def test_a_device_with_the_key_of_another_does_not_speak_for_it() -> None:
+    (part,) = PUMP.parts(SMALL)
+    twin = Came(MILL.topic(Up.UPDATE), part, PUMP.key.public_key, NOW)
+    assert receive(arrivals(), twin).said == said("mill-1", "forged")
+
+
+def test_what_was_signed_for_another_federation_is_not_believed() -> None:
+    elsewhere = replace(PUMP, federation="mine")
+    (part,) = elsewhere.parts(SMALL)
+    assert receive(arrivals(), came(part)).said == said("pump-7", "forged")
+
+
+def test_a_message_of_another_federations_topic_is_not_taken() -> None:
+    elsewhere = replace(PUMP, federation="mine")
+    assert receive(arrivals(), came(elsewhere.parts(SMALL)[0], device=elsewhere)).said == said(NOBODY, "topic")
+
+
+@pytest.mark.parametrize(
+    "topic", ["mz/1/barn/up/1/pump-7/update", "mz/1/barn/up/x/pump-7/update", "mz/1/barn/to/pump-7/update", "x"]
+)
+def test_a_topic_that_no_device_publishes_on_is_not_taken(topic: str) -> None:
+    assert sender(topic) is None
+    assert receive(arrivals(), Came(topic, b"", None, NOW)).said == said(NOBODY, "topic")
+
+
+@pytest.mark.parametrize("kind", [Up.UPDATE, Up.PRESENCE, Up.DECLINE, Up.ENROL])
+@pytest.mark.parametrize("body", [b"", b"mz", b"\x90" * 500, bytes(200)])
+def test_bytes_that_are_no_message_are_unreadable(kind: Up, body: bytes) -> None:
+    assert receive(arrivals(), came(body, kind)).said == said("pump-7", "unreadable")
+
+
+def test_a_signature_for_one_purpose_is_none_for_another() -> None:
+    sealed = PUMP.sealed(PUMP.presence(), Purpose.PRESENCE)
+    assert receive(arrivals(), came(sealed, Up.DECLINE)).said == said("pump-7", "forged")
+    assert receive(arrivals(), came(sealed, Up.UPDATE)).said == said("pump-7", "forged")
+
+
+def test_a_message_sealed_for_another_purpose_than_its_own_is_unreadable() -> None:
+    sealed = PUMP.sealed(PUMP.presence(), Purpose.DECLINE)
+    assert receive(arrivals(), came(sealed, Up.DECLINE)).said == said("pump-7", "unreadable")
+
+
+@pytest.mark.parametrize("kind", [Up.PRESENCE, Up.DECLINE, Up.ENROL])
+def test_nothing_follows_an_envelope_that_carries_no_payload(kind: Up) -> None:
+    sealed = {
+        Up.PRESENCE: PUMP.sealed(PUMP.presence(), Purpose.PRESENCE),
+        Up.DECLINE: PUMP.sealed(PUMP.decline(), Purpose.DECLINE),
+        Up.ENROL: PUMP.sealed(PUMP.enrolment(), Purpose.ENROLMENT),
+    }[kind]
+    assert receive(arrivals(), came(sealed + b"x", kind)).said == said("pump-7", "unreadable")
+
+
+def test_presence_and_declines_are_passed_on_as_they_are() -> None:
+    presence = came(PUMP.sealed(PUMP.presence(), Purpose.PRESENCE), Up.PRESENCE)
+    decline = came(PUMP.sealed(PUMP.decline(), Purpose.DECLINE), Up.DECLINE)
+    assert [receive(arrivals(), presence), receive(arrivals(), decline)] == [
+        Taken((PUMP.presence(),)),
+        Taken((PUMP.decline(),)),
+    ]
+
+
+def test_an_enrolment_is_believed_by_the_key_that_it_brings() -> None:
+    sealed = PUMP.sealed(PUMP.enrolment(), Purpose.ENROLMENT)
+    assert receive(arrivals(), came(sealed, Up.ENROL, known=False)).said == (PUMP.enrolment(),)
+
+
+def test_an_enrolment_that_another_key_signed_is_a_forgery() -> None:
+    sealed = seal(PUMP.enrolment(), Purpose.ENROLMENT, MILL.key, 0, 0)
+    assert receive(arrivals(), came(sealed, Up.ENROL, known=False)).said == said("pump-7", "forged")
+
+
+def test_an_enrolment_for_another_device_than_the_topics_is_a_forgery() -> None:
+    sealed = MILL.sealed(MILL.enrolment(), Purpose.ENROLMENT)
+    assert receive(arrivals(), came(sealed, Up.ENROL)).said == said("pump-7", "forged")
+
+
+def test_a_key_of_small_order_enrols_nobody() -> None:
+    class Anything(Key):
+        @property
+        def public_key(self) -> bytes:
+            return SMALL_ORDER_KEY
+
+        def sign(self, message: bytes) -> bytes:
+            assert message
+            return SMALL_ORDER_KEY + bytes(32)
+
+    signer = Anything(bytes(32))
+    enrolment = PUMP.enrolment()
+    claimed = type(enrolment)(
+        federation="barn", device="pump-7", public_key=SMALL_ORDER_KEY, proof=enrolment.proof
+    )
+    sealed = seal(claimed, Purpose.ENROLMENT, signer, 0, 0)
+    assert receive(arrivals(), came(sealed, Up.ENROL, known=False)).said == said("pump-7", "forged")
+
+
+def test_a_probe_is_not_answered_yet() -> None:
+    assert receive(arrivals(), came(PUMP.parts(SMALL)[0], Up.PROBE)).said == ()
+
+
+def test_a_payload_of_the_plans_own_code_is_within_the_bound() -> None:
+    plan = Federation("barn").plan
+    assert begin(plan).most_payload >= 4 * plan.model.parameters + 256
+    assert begin(plan).federation == "barn"
+
+
+def test_the_update_id_is_the_hash_of_what_was_signed() -> None:
+    (part,) = PUMP.parts(SMALL)
+    (message,) = receive(arrivals(), came(part)).said
+    assert isinstance(message, Received)
+    assert message.id == hashlib.sha256(unseal(part).signed).digest()
+    assert topics.up("barn", "pump-7", Up.UPDATE) == PUMP.topic(Up.UPDATE)

@@ -385,6 +385,8 @@ def refers_to(message: Message) -> tuple[bytes, ...]:
             return (key,)
         case Window(base=base):
             return (base.digest,)
+        case Rejection(members=members):
+            return members
         case Aggregate(total=total, model=model, optimizer=optimizer):
             return tuple(blob.digest for blob in (total, model, optimizer) if blob)
         case Candidate(aggregate=aggregate):

@@ -47,13 +47,14 @@ class Model(Table):
 
 
 class WindowPlan(Table):
-    """How long a window collects, from how many, and what becomes of latecomers."""
+    """How long a window collects, from how many, how soon the next may open, and what becomes of latecomers."""
 
     mode: Literal["rounds"]
     goal: _Whole
     quorum: _Whole
     invite: _Over = 1.33
     deadline_s: _Positive = 60.0
+    pause_s: Annotated[float, Meta(ge=0, le=1e9)] = 0.0
     late: Literal["fold", "refuse"] = "fold"
     max_staleness: Annotated[int, Meta(ge=0, le=1000)] = 4
     windows: _Whole | None = None

@@ -100,7 +100,7 @@ FLOW: Final = (
         service="aggregator",
         reads=("charged",),
         says={Aggregate: ("combined",), Abandonment: ("booked",)},
-        reads_payload=frozenset({Window, Charge}),
+        reads_payload=frozenset({Window, Charge, Rejection}),
         holds_back=256,
     ),
     Hop(

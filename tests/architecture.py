@@ -34,8 +34,9 @@ PURE_WITHIN = (
     *(f"mizzle.device.{name}" for name in ("belief", "effects", "enrol", "events", "fitness")),
     *(f"mizzle.device.{name}" for name in ("session", "speech", "states", "work")),
     "mizzle.transport.bus",
+    "services.aggregator.gathering",
 )
-"""What is pure although its neighbours act: the session with what it stands on, and the words of the bus."""
+"""What is pure beside what acts: the session with what it stands on, the words of the bus, a sum that is gathered."""
 
 SOCKETS = (
     "asyncio.open_connection",

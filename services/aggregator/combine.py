@@ -160,7 +160,7 @@ def _next_model(
     The mean divides by the plan's goal and not by how many came: a constant, so that it tells nothing (DESIGN 4).
     """
     window, plan = gathering.window, ground.plan
-    mean = noised.astype(np.float64) * (grid_of(plan).unit / (GAIN * window.weight_cap * plan.window.goal))
+    mean = noised * grid_of(plan).unit / (GAIN * plan.window.goal * window.weight_cap)
     strategy: Strategy = plug_in("services.aggregator.strategies", plan.combine.strategy)
     vector, memory = strategy.apply(flat(gathering.base), mean, state.memory)
     return filled(gathering.base, vector), memory

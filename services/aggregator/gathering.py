@@ -36,8 +36,8 @@ class Gathering(msgspec.Struct):
     given up  has been booked as an Abandonment; kept so that it is booked once
 
     `members` are in the sum. `arrived` are the envelopes of the window's own cohort, contents that were refused among
-    them; folded updates ride along and count towards neither goal nor quorum. `rejected` never come in again.
-    `next_memory` is what the strategy will remember if the ledger releases what was sealed.
+    them; folded updates ride along and count towards neither goal nor quorum. `next_memory` is what the strategy will
+    remember if the ledger releases what was sealed.
     """
 
     window: Window
@@ -47,13 +47,11 @@ class Gathering(msgspec.Struct):
     phase: Literal["open", "due", "sealed", "given up"] = OPEN
     members: dict[UpdateId, Part] = {}
     arrived: set[UpdateId] = set()
-    rejected: set[UpdateId] = set()
     next_memory: dict[str, np.ndarray] = {}
 
     def lacks(self, charge: Charge) -> bool:
         """Whether this charge is for us and new: at-least-once delivery brings it again."""
-        known = charge.id in self.members or charge.id in self.arrived or charge.id in self.rejected
-        return self.phase == OPEN and charge.window == self.window.number and not known
+        return self.phase == OPEN and charge.window == self.window.number and charge.id not in self.members
 
     def named_in(self, rejection: Rejection) -> tuple[UpdateId, ...]:
         """The members that must leave the sealed sum."""
@@ -90,10 +88,9 @@ def put_in(gathering: Gathering, charge: Charge, levels: Levels, grid: Grid) -> 
 
 
 def take_out(gathering: Gathering, update: bytes, levels: Levels, grid: Grid) -> None:
-    """Leave the sum as if the member had never been in it, and never let it in again."""
+    """Leave the sum as if the member had never been in it."""
     _sum(gathering, gathering.members.pop(update), levels, grid, sign=-1)
     gathering.arrived.discard(update)
-    gathering.rejected.add(update)
 
 
 def total(gathering: Gathering, grid: Grid) -> Integers:

@@ -1,4 +1,8 @@
-"""Receive what devices publish and deliver what services say, over one line to the broker."""
+"""Receive what devices publish and deliver what services say, over two lines to the broker.
+
+Two, because a line that is not read for want of room carries no acknowledgements either: an answer that ends an update,
+and so makes room, must not wait behind the updates that wait for room.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from mizzle.messages import Message
-    from mizzle.transport.bus import BusEvent
+    from mizzle.transport.bus import BusEvent, Listener
     from services.runtime.equipment import Equipment
 
 GATEWAY = hop("gateway")
@@ -33,13 +37,12 @@ def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
     """Be the gateway until `stopping()`, or until one of its threads has ended."""
     ground, settings = equipment.ground, equipment.settings
     federation = ground.plan.federation
-    bus = MqttBus(
-        settings.broker, GATEWAY.service, will=will(federation), receive_maximum=RECEIVE_MAXIMUM, manual_ack=True
-    )
-    heartbeat, courier, inbox = Heartbeat(bus, federation), Courier(bus), Inbox()
+    coming = MqttBus(settings.broker, "gateway", receive_maximum=RECEIVE_MAXIMUM, manual_ack=True)
+    going = MqttBus(settings.broker, "gateway-delivery", will=will(federation))
+    heartbeat, courier, inbox = Heartbeat(going, coming, federation), Courier(going), Inbox()
     mirror = Mirror(Originals.of(equipment), courier)
     intake = Intake(
-        bus,
+        coming,
         inbox,
         heartbeat,
         GATEWAY,
@@ -51,26 +54,33 @@ def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
     delivery = Delivery(federation, courier, mirror, equipment.stores.spool)
     service = Service(GATEWAY, deliver.begin, deliver.step, tell=delivery.tell, is_well=heartbeat.is_heard)
 
-    def heard(event: BusEvent) -> None:
-        for listener in (heartbeat, courier, mirror, inbox):
-            listener.listen(event)
-
     def facts() -> Iterable[Message]:
         # Redis may have lost what devices said of themselves: a new subscription brings again what is retained of it.
-        bus.subscribe(topics.every_up(federation))
+        coming.subscribe(topics.every_up(federation))
         return equipment.stores.facts()
 
-    bus.open(heard)
-    bus.subscribe(topics.state(federation))
+    coming.subscribe(topics.every_up(federation))
+    coming.subscribe(topics.state(federation))
+    coming.open(_each(inbox.listen, heartbeat.listen))
+    going.open(_each(courier.listen, mirror.listen, heartbeat.listen))
     stage = Stage(service, ground, replace(equipment.stores, facts=facts), settings.batch)
     try:
         with Companions(intake.run, mirror.run) as companions:
             stage.run(lambda: stopping() or companions.one_has_fallen())
         heartbeat.stop()
     finally:
-        bus.close()
+        coming.close()
+        going.close()
     if companions.one_has_fallen():
         sys.exit(FAILED)
+
+
+def _each(*listeners: Listener) -> Listener:
+    def listen(event: BusEvent) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return listen
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A heartbeat through the broker and back: it shows that network thread, line and intake still work (FACTS 6)."""
+"""A heartbeat through the broker and back: it shows that both lines, their threads and the intake work (FACTS 6)."""
 
 from __future__ import annotations
 
@@ -26,42 +26,48 @@ def will(federation: str) -> Will:
 
 @dataclass
 class Heartbeat:
-    """Says on the federation's state topic that the gateway is there, and listens for it to come back."""
+    """Says on one line that the gateway is there, on the federation's state topic, and listens on the other.
 
-    bus: Bus
+    It is "online" once a beat has come back, "joining" before: whoever reads "online" is heard.
+    """
+
+    out: Bus
+    back: Bus
     federation: str
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     _due: float = 0.0
     _came_back: float = -FRESH_S
 
     def listen(self, event: BusEvent) -> None:
-        """Hear from the bus that a beat has come back."""
-        topic = topics.state(self.federation)
+        """Hear from either line that a beat has come back, or that one is due at once."""
         if isinstance(event, Connected):
             self._due = 0.0
-        if isinstance(event, Arrived) and event.topic == topic:
-            if event.body == self._beat:
+        if isinstance(event, Arrived) and event.topic == topics.state(self.federation):
+            if event.body in (self._state("joining"), self._state("online")):
+                self._due = self._due if self.is_heard() else 0.0
                 self._came_back = time.monotonic()
             if event.token:
-                self.bus.ack(event.token)
+                self.back.ack(event.token)
 
     def beat(self) -> None:
         """Say that we are there, once a second at most; whoever's work must go on calls it."""
         if (now := time.monotonic()) >= self._due:
             self._due = now + EVERY_S
-            self.bus.publish(topics.state(self.federation), self._beat, retain=True)
+            self._say("online" if self.is_heard() else "joining")
 
     def stop(self) -> None:
         """Say that we are gone, in order."""
-        self.bus.publish(topics.state(self.federation), _state("offline", self.name), retain=True)
+        self._say("offline")
 
     def is_heard(self) -> bool:
         """Whether a beat has come back lately."""
         return time.monotonic() - self._came_back < FRESH_S
 
-    @property
-    def _beat(self) -> bytes:
-        return _state("online", self.name)
+    def _say(self, state: str) -> None:
+        self.out.publish(topics.state(self.federation), self._state(state), retain=True)
+
+    def _state(self, state: str) -> bytes:
+        return _state(state, self.name)
 
 
 def _state(state: str, name: str) -> bytes:

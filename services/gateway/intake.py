@@ -14,19 +14,22 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 
 from mizzle.codec import encode
 from mizzle.errors import Away
+from mizzle.messages import Unauthenticated
 from mizzle.topics import Up
 from mizzle.transport.bus import Arrived, Connected
-from services.gateway.receive import Arrivals, Came, Payload, Taken, receive, sender
+from services.gateway.receive import NOBODY, Arrivals, Came, Taken, receive, sender
+from services.runtime.payloads import SpoolFull
 from services.runtime.redis_log import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from mizzle.transport.bus import Bus, BusEvent
     from services.gateway.heartbeat import Heartbeat
@@ -56,7 +59,11 @@ class Inbox:
         """Hear from the bus what devices publish."""
         with self._changed:
             match event:
-                case Connected():
+                case Connected(session_present=known):
+                    if not known:
+                        _log.warning(
+                            "the broker knows no session of ours: what it may have held comes from devices again"
+                        )
                     # What an older connection brought cannot be acknowledged any more: broker or device sends it again.
                     self._waiting.clear()
                 case Arrived(topic=topic, token=token) if token is not None and "/up/" in topic:
@@ -95,33 +102,56 @@ class Intake:
         came = self._patiently(lambda: [self._came(arrived) for arrived in batch], stopping)
         if came is None:
             return
-        taken = [receive(self.arrivals, one) for one in came]
-        for one in taken:
-            if one.why:
-                _log.info("not taken", why=one.why)
-        payloads = deque(one.payload for one in taken if one.payload)
-        outputs = [output for one in taken for output in self._outputs(one)]
-        if self._patiently(lambda: self._write(payloads, outputs), stopping):
-            for arrived in batch:
-                if arrived.token:
-                    self.bus.ack(arrived.token)
+        waiting = deque(zip(batch, [self._received(one) for one in came], strict=True))
+        for _, taken in waiting:
+            if taken.why:
+                _log.info("not taken", why=taken.why)
+        self._patiently(lambda: self._write(waiting), stopping)
 
     def _came(self, arrived: Arrived) -> Came:
         topic = sender(arrived.topic)
         key = None if topic is None or topic.kind is Up.ENROL else self.key_of(topic.device)
         return Came(arrived.topic, arrived.body, key, time.time_ns() // 1_000_000)
 
+    def _received(self, came: Came) -> Taken:
+        try:
+            return receive(self.arrivals, came)
+        except Exception:  # noqa: BLE001  # the loop's edge: unacknowledged, it would break every gateway after this
+            _log.exception(
+                "a message broke the intake", topic=came.topic, size=len(came.body), begins=came.body[:64].hex()
+            )
+            return Taken((Unauthenticated(device=NOBODY, reason="unreadable"),))
+
     def _outputs(self, taken: Taken) -> Iterator[Output]:
         for message in taken.said:
             for stream in self.hop.says[type(message)]:
                 yield Output(stream, encode(message))
 
-    def _write(self, payloads: deque[Payload], outputs: Sequence[Output]) -> bool:
-        while payloads:
-            self.spool.put(payloads[0].id, payloads[0].body)
-            payloads.popleft()
-        self.log.append(outputs)
-        return True
+    def _write(self, waiting: deque[tuple[Arrived, Taken]]) -> None:
+        """Store, append, acknowledge: what this is done for leaves `waiting`, also where there is no room for the rest.
+
+        It must, because only what leaves here can end, and only what has ended makes room.
+        """
+        stored, full = self._store(waiting)
+        self.log.append([output for _, taken in islice(waiting, stored) for output in self._outputs(taken)])
+        for _ in range(stored):
+            arrived, _ = waiting.popleft()
+            if arrived.token:
+                self.bus.ack(arrived.token)
+        if full:
+            raise full
+
+    def _store(self, waiting: Iterable[tuple[Arrived, Taken]]) -> tuple[int, SpoolFull | None]:
+        """How many, from the first on, have their payload in the store, and why not all."""
+        stored = 0
+        for _, taken in waiting:
+            try:
+                if taken.payload:
+                    self.spool.put(taken.payload.id, taken.payload.body)
+            except SpoolFull as full:
+                return stored, full
+            stored += 1
+        return stored, None
 
     def _patiently(self, act: Callable[[], T], stopping: Callable[[], bool]) -> T | None:
         """What `act` gives, once no store is away or full any more; None if we are to stop."""

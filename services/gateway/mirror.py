@@ -74,8 +74,6 @@ class Mirror:
     def listen(self, event: BusEvent) -> None:
         """Hear from the bus when the line comes up."""
         if isinstance(event, Connected):
-            if not event.session_present:
-                _log.warning("the broker has forgotten the session: what it held comes again from the devices")
             self._wanted.set()
 
     def run(self, stopping: Callable[[], bool]) -> None:

@@ -39,6 +39,8 @@ def connect(url: str, *, new: bool = False) -> Engine:
     if not new and not Path(place.database).is_file():
         text = f"there is no ledger at {place.database}; make one: python -m services.ledger create --plan plan.toml"
         raise Misconfigured(text)
+    if new:
+        Path(place.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(place, connect_args={"timeout": _WAIT_S})
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)

@@ -10,8 +10,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from mizzle.errors import Away, Misconfigured
-from services.local.demo import FAILED, Wishes, demo
+from services.local.demo import demo
 from services.local.up import up
+from services.local.verdict import FAILED
 
 MISCONFIGURED = 3
 
@@ -25,7 +26,7 @@ def demo_command(
     json: Annotated[Path | None, typer.Option(help="write the evidence to this file as well")] = None,
 ) -> None:
     """Train one model on twenty wrists, through losses, a bad update and a kill; exit 7 if a budget stops it."""
-    raise typer.Exit(demo(Wishes(seed=seed, budget=budget, report=json)))
+    raise typer.Exit(demo(seed, budget, json))
 
 
 @app.command("up")

@@ -24,19 +24,25 @@ import numpy as np
 
 from mizzle.device.train import ENVIRONMENT, MADE, Device
 from mizzle.device.training import encoded
+from mizzle.transport.mqtt_bus import MqttBus
 from services.local.faults import FaultProxy, Mode
 
 if TYPE_CHECKING:
     from mizzle.grid import Vector
     from mizzle.messages import Invitation
     from mizzle.plan import Plan
+    from mizzle.transport.bus import Bus, Will
 
 FACTOR: Final = 20
 """The hostile device sends its update times −20."""
 
+LONGEST_PAUSE_S: Final = 1.0
+LONGEST_AWAY_S: Final = 20.0
+"""A network comes back by then, even if no window opens any more."""
+
 
 class Wrist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One device: its script, its settings, and what befalls it from which window on."""
+    """One device: its script as a module, its settings, and what befalls it from which window on."""
 
     name: str
     script: str
@@ -73,6 +79,7 @@ class Misfortunes:
                 self._done.add(wrist.name)
                 self._back_in[wrist.name] = invitation.window + self._away_windows
                 self.networks[wrist.name].switch(Mode.CUT)
+                threading.Timer(LONGEST_AWAY_S, self._back, (wrist.name, invitation.window)).start()
                 say(event="cut", device=wrist.name, window=invitation.window)
 
     def encode(self, wrist: Wrist, change: Vector, plan: Plan, invitation: Invitation) -> bytes:
@@ -89,9 +96,12 @@ class Misfortunes:
     def _mend(self, window: int) -> None:
         for name, back in tuple(self._back_in.items()):
             if window >= back:
-                del self._back_in[name]
-                self.networks[name].switch(Mode.PASS_ON)
-                say(event="back", device=name, window=window)
+                self._back(name, window)
+
+    def _back(self, name: str, window: int) -> None:
+        if self._back_in.pop(name, None) is not None:
+            self.networks[name].switch(Mode.PASS_ON)
+            say(event="back", device=name, window=window)
 
 
 def times_minus(factor: int, payload: bytes) -> bytes:
@@ -113,12 +123,18 @@ def live(wrist: Wrist, misfortunes: Misfortunes) -> None:
         settings["MIZZLE_BROKER"] = f"mqtt://127.0.0.1:{misfortunes.networks[wrist.name].port}"
     ENVIRONMENT.set(settings)
     MADE.set(partial(_arrange, wrist, misfortunes))
-    runpy.run_path(wrist.script)
+    runpy.run_module(wrist.script)
 
 
 def _arrange(wrist: Wrist, misfortunes: Misfortunes, device: Device) -> None:
     device.on_trained = partial(misfortunes.trained, wrist)
     device.encode = partial(misfortunes.encode, wrist)
+    device.connect = partial(_line, device)
+
+
+def _line(device: Device, name: str, will: Will | None) -> Bus:
+    """A line that tries again soon: the demo is short, and the broker is ours."""
+    return MqttBus(device.broker, name, will=will, max_backoff_s=LONGEST_PAUSE_S)
 
 
 def main(path: Path) -> None:

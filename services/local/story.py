@@ -9,20 +9,20 @@ import sqlite3
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from services.local.evidence import Killed
 from services.local.fleet import FACTOR, Fleet, Wrist
 from services.local.sight import Lines, Row, Sight
+from services.local.verdict import ROOT
 
 if TYPE_CHECKING:
     from services.local.federation import Federation
     from services.local.scene import Scene
 
 CUT_IN, AWAY, HOSTILE_IN, KILL_IN, SUBSCRIBE_IN = 4, 3, 3, 9, 4
-ROOT: Final = Path(__file__).parents[2]
 
 
 @dataclass
@@ -47,7 +47,11 @@ class Story:
         self._tell_endings()
         self._kill(rows)
         self._subscribe(rows)
-        self.scene.show(rows, self.accuracies)
+        self.show()
+
+    def show(self) -> None:
+        """Show the windows as they stand."""
+        self.scene.show(self.sight.rows(), self.accuracies)
 
     @property
     def accuracies(self) -> dict[int, float]:
@@ -74,7 +78,7 @@ class Story:
                             f"{device} trained for window {window} and lost its network before it could send"
                         )
                     case {"event": "back", "device": device, "window": window}:
-                        self.scene.happened(f"{device} is back in window {window}: its outbox is sent again")
+                        self.scene.happened(f"{device} is back: its outbox is sent again")
                     case {"event": "hostile", "device": device, "window": window}:
                         self.scene.happened(f"{device} sends its update for window {window} times −{FACTOR}")
 
@@ -165,7 +169,7 @@ def start_fleets(federation: Federation, names: tuple[str, ...], seed: int) -> t
         wrists = tuple(
             Wrist(
                 name=name,
-                script=str(ROOT / "examples" / f"device_{kind}.py"),
+                script=f"examples.device_{kind}",
                 environment={
                     "MIZZLE_BROKER": federation.broker_url,
                     "MIZZLE_HOME": str(federation.homes / name),

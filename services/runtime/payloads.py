@@ -35,19 +35,22 @@ class Spool:
         """Hold `body` under `key`; the same key again replaces the same bytes.
 
         Raises:
-            SpoolFull: there is no room.
+            SpoolFull: there is no room, by our own bound or the disk's.
         """
-        if self._used + len(body) > self._most:
-            self._used = sum(self._sizes())
-            if self._used + len(body) > self._most:
-                text = f"the payload store {self._folder} holds {self._used} of {self._most} bytes"
-                raise SpoolFull(text)
         path = self._path(key)
-        path.parent.mkdir(exist_ok=True)
+        growth = len(body) - _size(path)
+        if self._used + growth > self._most:
+            self._used = sum(self._sizes())
+            if self._used + growth > self._most:
+                raise SpoolFull(f"the payload store {self._folder} holds {self._used} of {self._most} bytes")
         writing = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
-        writing.write_bytes(body)
-        writing.replace(path)
-        self._used += len(body)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            writing.write_bytes(body)
+            writing.replace(path)
+        except OSError as error:  # a full disk, as a rule
+            raise SpoolFull(f"the payload store {self._folder} cannot be written: {error}") from error
+        self._used += growth
 
     def get(self, key: bytes) -> bytes | None:
         """What lies under `key`, None if nothing does."""
@@ -61,9 +64,12 @@ class Spool:
     def discard(self, key: bytes) -> None:
         """The update has ended (or the blob is in the ledger): hold it no longer."""
         path = self._path(key)
+        size = _size(path)
         try:
-            size = path.stat().st_size
-            path.replace(self._kept / key.hex()) if self._keep else path.unlink()
+            if self._keep:
+                path.replace(self._kept / key.hex())
+            else:
+                path.unlink()
         except FileNotFoundError:
             return
         self._used -= size
@@ -74,4 +80,12 @@ class Spool:
     def _sizes(self) -> Iterator[int]:
         for folder in self._folder.iterdir():
             if folder.is_dir() and folder != self._kept:
-                yield from (entry.stat().st_size for entry in os.scandir(folder))
+                yield from (_size(path) for path in folder.iterdir())
+
+
+def _size(path: Path) -> int:
+    """How long the file is; 0 if there is none, or another thread has just removed it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -16,7 +16,7 @@ import os
 import random
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_origin
 
 import msgspec
 import numpy as np
@@ -181,7 +181,6 @@ class Stage(Generic[S]):
         try:
             self._take(entries)
         except Away:
-            self._blameless = (entries[0].stream, entries[0].id) if entries else None
             raise
         except Unreadable as error:
             if len(entries) != 1:
@@ -282,17 +281,15 @@ def recalled(body: bytes | None, fresh: S) -> S:
 
 
 def _array_out(value: Any) -> Any:  # noqa: ANN401  # msgspec's hook
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.ndim == 1:
         return [value.dtype.str, value.tobytes()]
-    text = f"a state holds no {type(value).__name__}"
-    raise NotImplementedError(text)
+    raise NotImplementedError(f"a state holds arrays of one dimension, and no {type(value).__name__} else")
 
 
 def _array_in(kind: type, value: Any) -> Any:  # noqa: ANN401  # msgspec's hook
-    if kind is np.ndarray:
+    if (get_origin(kind) or kind) is np.ndarray:
         return np.frombuffer(value[1], value[0]).copy()
-    text = f"a state holds no {kind.__name__}"
-    raise NotImplementedError(text)
+    raise NotImplementedError(f"a state holds no {kind}")
 
 
 def _refusals(entry: Entry, place: Hop) -> list[Refusal]:

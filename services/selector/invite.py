@@ -50,7 +50,7 @@ def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
         case Told(Presence(device=device, online=online)):
             return _seen(ground, state, device, online=online)
         case Told(Window() as window) if window.number > _newest(state):
-            opened = _replaced(state, window=window, waiting_since=None, asked_at=None)
+            opened = _replaced(state, window=window, waiting_since=None)
             return Moved(opened, said=tuple(_invited(ground, window, device) for device in window.cohort))
         case Told(Closed(window=number)):
             return Moved(_closed(state, number))
@@ -93,8 +93,10 @@ def _waited(ground: Ground, state: State, now: int, entropy: bytes) -> Moved[Sta
 
 
 def _is_enough(ground: Ground, present: int, waited_ms: int) -> bool:
-    """Whether to open now: at once with as many as are invited, with a quorum after as long as a window lasts."""
+    """Whether to open now: after the pause with all that are invited, with a quorum after as long as a window lasts."""
     window = ground.plan.window
+    if waited_ms < window.pause_s * 1000:
+        return False
     return present >= window.invited or (present >= window.quorum and waited_ms >= window.deadline_s * 1000)
 
 

@@ -30,7 +30,7 @@ MODEL = by_hand(
     },
     size=36,
 )
-DIGEST = "1e48c28ad3344c585d7a589a2cebb2c7adc6ee18365d4e714938ff0ec3a2530d"
+DIGEST = "46f14459f3fbc26b1664dc6700c54a017828e70e18799f82d30ef5a1a23243e2"
 
 LEAST = """
 schema = 1
@@ -96,6 +96,7 @@ def test_a_plan_that_says_the_least_has_every_default() -> None:
             "quorum": 8,
             "invite": 1.33,
             "deadline_s": 60.0,
+            "pause_s": 0.0,
             "late": "fold",
             "max_staleness": 4,
             "windows": None,

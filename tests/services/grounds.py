@@ -1,4 +1,4 @@
-"""What services stand on, really: a founded federation in a SQLite ledger, its keys, and the environment of its services."""
+"""What services stand on, really: a federation founded in a SQLite ledger, its keys, its services' environment."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from sqlalchemy import insert
 
 from mizzle.codec import decode_between_services, encode
 from mizzle.manifest import Manifest, ModelFile, Privacy, moment, sign
-from mizzle.messages import BlobRef, Message, Release
+from mizzle.messages import BlobRef, Message, ModelRef, Release, Window
 from mizzle.model import filled
 from mizzle.plan import Plan
 from mizzle.topics import Keyspace
@@ -27,7 +27,7 @@ from services.pipeline import hop
 from services.runtime.redis_log import Entry, Output, RedisLog, connected
 from tests.mizzle.device.federation import MODEL, Federation
 
-PATIENCE_MS = 8_000
+PATIENCE_S = 12.0
 NOWHERE = "mqtt://127.0.0.1:1"
 
 
@@ -69,16 +69,17 @@ class Ear:
 
     def __init__(self, grounds: Grounds, service: str) -> None:
         self._log = grounds.log(service)
-        self._cursors = {name: "0-0" for name in hop(service).reads}
+        self._cursors = dict.fromkeys(hop(service).reads, "0-0")
         self._heard: list[Entry] = []
 
     def next(self) -> Message:
         """The next message on any of the streams; TimeoutError if none comes."""
-        if not self._heard:
-            self._heard = self._log.read(self._cursors, 100, PATIENCE_MS)
+        until = time.monotonic() + PATIENCE_S
+        while not self._heard:
+            if time.monotonic() > until:
+                raise TimeoutError(f"nothing came on {self._cursors}")
+            self._heard = self._log.read(self._cursors, 100, 1000)
             self._cursors |= {entry.stream: entry.id for entry in self._heard}
-        if not self._heard:
-            raise TimeoutError(f"nothing came on {self._cursors}")
         return decode_between_services(self._heard.pop(0).body)
 
     def waiting(self) -> list[Message]:
@@ -155,9 +156,25 @@ def _previous(grounds: Grounds) -> str | None:
     return last[0].manifest_digest.hex() if last else None
 
 
+def _window(made: Release) -> Window:
+    return Window(
+        number=made.window,
+        base=ModelRef(version=made.version - 1, digest=bytes(32), size=1),
+        cohort=(),
+        goal=1,
+        quorum=1,
+        most=1,
+        deadline=0,
+        seed=bytes(32),
+        bound=1,
+        weight_cap=64,
+    )
+
+
 def _remember(grounds: Grounds, made: Release, model: bytes) -> None:
     federation, nothing = grounds.plan.federation, bytes(32)
-    window = {"number": made.window, "state": "released", "body": b"", "base_version": 0, "opened_at": 0, "deadline": 0}
+    window = {"number": made.window, "state": "released", "body": encode(_window(made)), "base_version": 0}
+    times = {"opened_at": 0, "deadline": 0, "ended_at": 0, "version": made.version}
     row = {
         "version": made.version,
         "window": made.window,
@@ -176,5 +193,5 @@ def _remember(grounds: Grounds, made: Release, model: bytes) -> None:
     }
     with writing(grounds.ledger.engine) as tx:
         blobs.put(tx, model)
-        tx.execute(insert(WINDOWS).values(federation=federation, **window))
+        tx.execute(insert(WINDOWS).values(federation=federation, **window, **times))
         tx.execute(insert(RELEASES).values(federation=federation, **row))

@@ -4,7 +4,7 @@ Nothing of `services/` or `mizzle` is imported here, so that no mistake of their
 the audit chain are read and reckoned again from what `tables.py`, `envelope.py` and `outbox.py` promise.
 """
 
-from .claims import complaints
+from .claims import complaints, contradictions
 from .record import Evidence, Killed, Rejoined, read
 
-__all__ = ["Evidence", "Killed", "Rejoined", "complaints", "read"]
+__all__ = ["Evidence", "Killed", "Rejoined", "complaints", "contradictions", "read"]

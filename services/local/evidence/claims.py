@@ -25,7 +25,12 @@ Claim = Callable[[Evidence], Iterator[str]]
 
 def complaints(found: Evidence) -> list[str]:
     """Everything in the evidence that contradicts the story or an invariant; empty if all of it is true."""
-    return [complaint for claim in _CLAIMS for complaint in claim(found)]
+    return [complaint for claim in _STORY for complaint in claim(found)] + contradictions(found)
+
+
+def contradictions(found: Evidence) -> list[str]:
+    """Everything in the evidence that contradicts an invariant, whatever story was played."""
+    return [complaint for claim in _INVARIANTS for complaint in claim(found)]
 
 
 def a_kill_lost_nothing(found: Evidence) -> Iterator[str]:
@@ -238,11 +243,14 @@ def the_shown_loss_is_true(found: Evidence) -> Iterator[str]:
             yield f"release {release.version} shows ε = {shown}, the closed form says {least:.6f} (at most {most:.6f})"
 
 
-_CLAIMS: Final[tuple[Claim, ...]] = (
+_STORY: Final[tuple[Claim, ...]] = (
     a_kill_lost_nothing,
     enough_rejoined,
     a_norm_was_refused,
     accuracy_was_reached,
+)
+
+_INVARIANTS: Final[tuple[Claim, ...]] = (
     nothing_is_open,
     updates_are_conserved,
     receipts_are_the_ledgers,

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mizzle.errors import Away
-from mizzle.grid import GAIN, Integers
+from mizzle.grid import GAIN, Integers, rotate_back, signs
 from mizzle.messages import Abandonment, Aggregate, BlobRef, Closed, Member, Rejection
 from mizzle.model import filled, flat
 from mizzle.moves import Event, Ground, Moved, Told
 from mizzle.plan import Plan
-from mizzle.terms import grid_of, mechanism_of
+from mizzle.terms import codec_of, grid_of, mechanism_of
 from services.aggregator.combine import State, begin, step
 from services.runtime.stage import recalled, remembered
 from tests.makers import MODEL, base, charge, digest, fold, ground, hot_value, one_hot, payload, plan, tick, window
@@ -22,6 +22,8 @@ from tests.makers import MODEL, base, charge, digest, fold, ground, hot_value, o
 DEVICES = ("pump-0", "pump-1", "pump-2", "pump-3")
 OPENED = Told(window())
 FULL = 64
+NAMED = (1, 1, 0)
+"""The windows that three updates name; the last is folded into window 1."""
 
 
 def place(device: str) -> int:
@@ -29,9 +31,9 @@ def place(device: str) -> int:
     return int(device.rpartition("-")[2])
 
 
-def charged(device: str, number: int = 1, **changes: object) -> Told:
-    """A charge with its payload: one-hot in the device's own coordinate, coded for window `number`."""
-    return Told(charge(device, number, **changes), {digest(device): payload(one_hot(place(device)), number)})
+def charged(device: str, number: int = 1, *, body: bytes | None = None, **changes: object) -> Told:
+    """A charge with its payload, coded for window `number`: one-hot in the device's own coordinate."""
+    return Told(charge(device, number, **changes), {digest(device): body or payload(one_hot(place(device)), number)})
 
 
 def late(device: str, weight: int = 45) -> Told:
@@ -68,6 +70,12 @@ def opened_sum(moved: Moved[State], entropy: str = "entropy", of: Plan | None = 
     noised = np.frombuffer(moved.kept[-2], "<i8")
     noise = mechanism_of(of).noise(digest(entropy), GAIN * aggregate(moved).sigma, grid_of(of).size)
     return noised - noise
+
+
+def rotated_back(body: bytes, number: int) -> Integers:
+    """What one payload that was coded for window `number` adds with weight 1."""
+    grid, levels = grid_of(plan()), codec_of(plan()).decode(body, grid_of(plan()))
+    return rotate_back(grid, levels.multiplier * levels.levels.astype(np.int64), window(number).seed)
 
 
 def weights(expected: dict[str, int]) -> list[int]:
@@ -126,24 +134,24 @@ def test_the_order_of_charges_changes_no_bit(order: list[str]) -> None:
 
 
 def test_an_update_of_another_window_s_seed_adds_exactly() -> None:
-    assert window(0).seed != window(1).seed
-    moved = sealed(charged("pump-0"), charged("pump-1"), late("pump-2", weight=37))
-    assert opened_sum(moved).tolist() == weights({"pump-0": FULL, "pump-1": FULL, "pump-2": 37})
+    """The late device's coordinate has another sign in the window it named."""
+    flipped = int(np.flatnonzero(signs(window(0).seed, 64) != signs(window(1).seed, 64))[0])
+    moved = sealed(charged("pump-40"), charged("pump-41"), late(f"pump-{flipped}", weight=37))
+    assert opened_sum(moved).tolist() == weights({"pump-40": FULL, "pump-41": FULL, f"pump-{flipped}": 37})
 
 
-def test_any_updates_add_to_the_integers_that_each_alone_would_give() -> None:
-    """Updates that round and spread over every level, one of them folded."""
+def test_any_updates_add_exactly_whatever_the_seeds_they_were_coded_with() -> None:
+    """Updates that round and spread over every level; each is turned back here by itself."""
     changes = np.random.default_rng(7).normal(size=(3, 60)) / 40
-    ids = ("pump-0", "pump-1", "pump-2")
-    facts = [
-        Told(charge(device, window=1, seed=window(number).seed), {digest(device): payload(change, number)})
-        for device, change, number in zip(ids, changes, (1, 1, 0), strict=True)
+    bodies = [payload(change, number) for change, number in zip(changes, NAMED, strict=True)]
+    told = [
+        charged(device, number, window=1, weight=weight, body=body)
+        for device, number, weight, body in zip(DEVICES, NAMED, (64, 64, 45), bodies, strict=False)
     ]
-    land = ground(plan(privacy="minimum_crowd = 1", window="quorum = 1"))
-    opened = Told(window(of=land.plan))
-    alone = [opened_sum(fold(step, land, begin(land), [opened, fact, tick(60)]), of=land.plan) for fact in facts]
-    together = opened_sum(fold(step, land, begin(land), [opened, *facts, tick(60)]), of=land.plan)
-    assert together.tolist() == np.sum(alone, axis=0).tolist()
+    expected = [
+        weight * rotated_back(body, number) for number, weight, body in zip(NAMED, (64, 64, 45), bodies, strict=True)
+    ]
+    assert opened_sum(sealed(*told)).tolist() == np.sum(expected, axis=0).tolist()
 
 
 def test_a_replayed_charge_is_counted_once() -> None:
@@ -251,6 +259,12 @@ def test_the_rejection_of_strangers_changes_nothing(rejection: Told) -> None:
     assert (remembered(again.state), again.said, again.booked) == (before, (), ())
 
 
+def test_a_window_that_is_still_open_rejects_nobody() -> None:
+    """What the ledger rejects belongs to an aggregate; there is none yet."""
+    moved = sealed(charged("pump-0"), charged("pump-1"), rejected("pump-1"))
+    assert opened_sum(moved).tolist() == weights({"pump-0": FULL, "pump-1": FULL})
+
+
 def test_a_window_of_which_too_few_are_left_is_given_up() -> None:
     moved = sealed(charged("pump-0"), charged("pump-1"))
     again = fold(step, ground(), moved.state, [rejected("pump-1"), tick(61)])
@@ -271,6 +285,11 @@ def test_a_closed_window_is_forgotten_and_never_opens_again() -> None:
 def test_the_end_of_an_older_window_changes_nothing() -> None:
     moved = gathered(charged("pump-0"), Told(Closed(window=0, version=1)), charged("pump-1"), tick(60))
     assert len(aggregate(moved).members) == 2
+
+
+def test_a_window_that_ended_long_ago_does_not_open_again() -> None:
+    moved = fold(step, ground(), begin(ground()), [Told(Closed(window=2)), Told(Closed(window=1)), Told(window(2))])
+    assert moved.state == State(ended=2)
 
 
 def test_a_newer_window_takes_the_place_of_one_whose_end_was_not_heard() -> None:

@@ -27,9 +27,7 @@ class Device:
         return seal(message, purpose, self.key, 0, next(self.counter))
 
     def enrolment(self, proof: bytes = bytes(32)) -> Enrolment:
-        return Enrolment(
-            federation=self.federation, device=self.name, public_key=self.key.public_key, proof=proof
-        )
+        return Enrolment(federation=self.federation, device=self.name, public_key=self.key.public_key, proof=proof)
 
     def presence(self, *, online: bool = True) -> Presence:
         return Presence(federation=self.federation, device=self.name, online=online, examples=12)

@@ -287,9 +287,7 @@ def test_a_key_of_small_order_enrols_nobody() -> None:
 
     signer = Anything(bytes(32))
     enrolment = PUMP.enrolment()
-    claimed = type(enrolment)(
-        federation="barn", device="pump-7", public_key=SMALL_ORDER_KEY, proof=enrolment.proof
-    )
+    claimed = type(enrolment)(federation="barn", device="pump-7", public_key=SMALL_ORDER_KEY, proof=enrolment.proof)
     sealed = seal(claimed, Purpose.ENROLMENT, signer, 0, 0)
     assert receive(arrivals(), came(sealed, Up.ENROL, known=False)).said == said("pump-7", "forged")
 

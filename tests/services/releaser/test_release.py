@@ -121,9 +121,10 @@ def test_a_release_heard_again_changes_nothing(told: list[int]) -> None:
     assert after(*(releases[version] for version in told)) == Moved(after(releases[2]).state)
 
 
-def test_an_aggregate_whose_place_is_taken_is_no_candidate() -> None:
-    assert candidates(Told(aggregate()), Told(released()), tick(1)) == []
-    assert candidates(Told(aggregate()), tick(1), state=after(released()).state) == []
+def test_an_aggregate_whose_place_is_taken_waits_no_longer() -> None:
+    overtaken = fold(step, GROUND, START, [Told(aggregate()), Told(released()), tick(1)])
+    again = fold(step, GROUND, after(released()).state, [Told(aggregate()), tick(1)])
+    assert overtaken == again == after(released())
 
 
 def test_a_loss_that_was_once_shown_never_shrinks() -> None:

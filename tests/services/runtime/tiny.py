@@ -1,4 +1,4 @@
-"""A service as small as one can be, in the accountant's place: it books every delivery, and does what its reason says."""
+"""A service as small as can be, in the accountant's place: it books each delivery, and does what its reason says."""
 
 import os
 import signal

@@ -48,6 +48,13 @@ def test_a_quorum_is_enough_after_as_long_as_a_window_lasts() -> None:
     assert openings(*present(1), tick(), tick(60)) == []
 
 
+def test_no_window_is_asked_for_before_the_pause_is_over() -> None:
+    land = ground(plan(window="pause_s = 30.0"))
+    events: list[Event] = [*present(6), tick(), tick(29.9)]
+    assert fold(step, land, START, events).booked == ()
+    assert len(fold(step, land, START, [*events, tick(30)]).booked) == 1
+
+
 def test_a_cohort_is_no_larger_than_the_plan_invites() -> None:
     (opening,) = openings(*present(50), tick())
     assert len(set(opening.cohort)) == 6
@@ -83,7 +90,8 @@ def test_each_of_the_cohort_gets_a_sealed_invitation_to_the_window() -> None:
     assert isinstance(answer, Answer)
     envelope = unseal(answer.sealed)
     envelope.verify(KEY.public_key)
-    assert (envelope.purpose, answer.kind, answer.ends) == (Purpose.INVITATION, "invitation", None)
+    assert (envelope.purpose, envelope.counter) == (Purpose.INVITATION, window().deadline)
+    assert (answer.kind, answer.ends) == ("invitation", None)
     assert decode(envelope.header, Invitation) == Invitation(
         federation="barn",
         device="device-2",
@@ -100,10 +108,6 @@ def test_each_of_the_cohort_gets_a_sealed_invitation_to_the_window() -> None:
 def test_a_window_heard_again_invites_nobody_twice() -> None:
     once = step(GROUND, START, OPENED).state
     assert step(GROUND, once, OPENED) == Moved(once)
-
-
-def test_a_selector_that_begins_again_invites_with_the_same_bytes() -> None:
-    assert step(GROUND, begin(GROUND), OPENED).said == step(GROUND, START, OPENED).said
 
 
 def test_who_comes_back_into_an_open_window_is_invited_again() -> None:

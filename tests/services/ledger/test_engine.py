@@ -1,0 +1,84 @@
+"""The ledger's file: durable, one writer at a time, and readers never wait."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from mizzle.errors import Away, Misconfigured
+from services.ledger.engine import connect, reading, writing
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    made = connect(f"sqlite:///{tmp_path / 'ledger.db'}", new=True)
+    with writing(made) as tx:
+        tx.execute(text("CREATE TABLE t (x)"))
+    return made
+
+
+def xs(engine: Engine) -> list[int]:
+    with reading(engine) as tx:
+        return list(tx.execute(text("SELECT x FROM t")).scalars())
+
+
+@pytest.mark.parametrize(("pragma", "wanted"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)])
+def test_every_connection_is_durable(engine: Engine, pragma: str, wanted: object) -> None:
+    with reading(engine) as tx:
+        assert tx.execute(text(f"PRAGMA {pragma}")).scalar() == wanted
+
+
+def test_a_transaction_that_fails_has_not_happened(engine: Engine) -> None:
+    with pytest.raises(Away):
+        write_twice(engine, "gone")
+    assert xs(engine) == []
+    write_twice(engine, "t")
+    assert xs(engine) == [1, 1]
+
+
+def write_twice(engine: Engine, second_table: str) -> None:
+    with writing(engine) as tx:
+        tx.execute(text("INSERT INTO t VALUES (1)"))
+        tx.execute(text(f"INSERT INTO {second_table} VALUES (1)"))
+
+
+def test_a_reader_sees_what_was_committed_and_does_not_wait(engine: Engine) -> None:
+    with writing(engine) as tx:
+        tx.execute(text("INSERT INTO t VALUES (1)"))
+        assert xs(engine) == []
+    assert xs(engine) == [1]
+
+
+def test_a_view_stays_as_it_was(engine: Engine) -> None:
+    with reading(engine) as tx:
+        assert tx.execute(text("SELECT count(*) FROM t")).scalar() == 0
+        with writing(engine) as other:
+            other.execute(text("INSERT INTO t VALUES (1)"))
+        assert tx.execute(text("SELECT count(*) FROM t")).scalar() == 0
+
+
+def test_a_writer_locks_before_it_reads(engine: Engine, tmp_path: Path) -> None:
+    """A deferred transaction would read first, and fail when it writes after somebody else did."""
+    other = sqlite3.connect(tmp_path / "ledger.db", timeout=0, isolation_level=None)
+    with writing(engine), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.execute("BEGIN IMMEDIATE")
+    other.close()
+
+
+def test_a_file_that_does_not_answer_is_away(engine: Engine) -> None:
+    with pytest.raises(Away), reading(engine) as tx:
+        tx.execute(text("SELECT * FROM gone"))
+
+
+@pytest.mark.parametrize("url", ["", "postgresql://host/ledger", "sqlite://", "ledger.db"])
+def test_what_names_no_sqlite_file_is_refused(url: str) -> None:
+    with pytest.raises(Misconfigured, match="MIZZLE_LEDGER"):
+        connect(url)
+
+
+def test_a_ledger_that_is_not_there_is_not_made_by_looking(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"services\.ledger create"):
+        connect(f"sqlite:///{tmp_path / 'ledger.db'}")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,54 @@
+"""What an operator does by hand, as a program: its exit statuses are told by number."""
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.services.federations import MODEL, TOML
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    text = TOML.format(goal=3, late="fold", noise=2.0, budget=10.0, crowd=2, windows="")
+    (tmp_path / "plan.toml").write_text(text)
+    (tmp_path / "w.safetensors").write_bytes(MODEL)
+    return tmp_path
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    command = [sys.executable, "-m", "services.ledger", *arguments, "--ledger", f"sqlite:///{folder / 'ledger.db'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
+    return done.returncode, done.stdout, done.stderr
+
+
+def created(folder: Path) -> tuple[int, str, str]:
+    return run(folder, "create", "--plan", str(folder / "plan.toml"), "--keys", str(folder / "keys"))
+
+
+def test_a_federation_is_created_gives_tokens_and_verifies(folder: Path) -> None:
+    status, out, _ = created(folder)
+    assert (status, [line.split()[0] for line in out.splitlines()]) == (0, ["receipt", "invitation", "release"])
+    status, out, _ = run(folder, "token", "pump-1", "--federation", "pumps")
+    assert (status, out.startswith("mzt1.pumps.pump-1.")) == (0, True)
+    assert run(folder, "migrate")[0] == 0
+    status, end, _ = run(folder, "verify")
+    assert (status, end.split(":")[0]) == (0, "2")
+    assert run(folder, "verify", "--head", end.strip())[:2] == (0, end)
+
+
+def test_a_broken_audit_chain_is_exit_9(folder: Path) -> None:
+    created(folder)
+    with sqlite3.connect(folder / "ledger.db") as tampering:
+        tampering.execute("UPDATE audit SET at = at + 1")
+    tampering.close()
+    status, _, said = run(folder, "verify")
+    assert (status, "breaks at row 1" in said) == (9, True)
+
+
+def test_a_federation_that_is_not_there_is_exit_3(folder: Path) -> None:
+    assert run(folder, "verify")[0] == 3
+    assert run(folder, "token", "pump-1", "--federation", "pumps")[0] == 3
+    assert run(folder, "create", "--plan", str(folder / "none.toml"), "--keys", str(folder / "keys"))[0] == 3

@@ -1,0 +1,283 @@
+"""The end of a window: released with all its members or none, or abandoned with everything that was open in it."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mizzle.messages import (
+    Abandoned,
+    Abandonment,
+    Candidate,
+    Charge,
+    Closed,
+    Counted,
+    Halt,
+    Message,
+    Rejection,
+    Release,
+    Verdict,
+    Window,
+)
+from services.ledger import audit
+from services.ledger.engine import reading
+from services.ledger.tables import AUDIT, BUDGETS, CHARGES, RELEASES, UPDATES, WINDOWS
+from tests.services.federations import DEVICES, Federation, federation, opening, plan
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Federation:
+    return federation(tmp_path)
+
+
+def filled(ours: Federation, after: int = 0) -> tuple[Window, list[Verdict]]:
+    """An open window that its whole cohort has sent an update to."""
+    window = ours.open(after=after)
+    verdicts = [ours.verdict(device, window) for device in window.cohort]
+    ours.charge(*verdicts)
+    return window, verdicts
+
+
+def outcomes(ours: Federation) -> list[object]:
+    return [row["outcome"] for row in ours.rows(UPDATES)]
+
+
+def states(ours: Federation) -> list[object]:
+    return [row["state"] for row in ours.rows(WINDOWS)]
+
+
+def test_a_release_counts_every_member_and_says_so_to_each(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts)
+    said = ours.book(candidate, attached=attached)
+    assert said[:2] == [candidate.release, Closed(window=1, version=1)]
+    assert ours.outcomes(said) == {verdict.id: Counted(release=1, window=1, weight=64) for verdict in verdicts}
+    assert (outcomes(ours), states(ours)) == (["counted"] * 3, ["released"])
+
+
+def test_a_release_settles_what_its_members_reserved(ours: Federation) -> None:
+    ours.run()
+    assert ours.row(BUDGETS, device="pump-1") == {"device": "pump-1", "settled": 2**30, "reserved": 0}
+    assert {(row["state"], row["version"]) for row in ours.rows(CHARGES)} == {("settled", 1)}
+
+
+def test_a_release_keeps_the_bytes_that_it_is_made_of(ours: Federation) -> None:
+    ours.run()
+    row = ours.row(RELEASES, version=1)
+    digests = [row["model_digest"], row["total_digest"]]
+    assert [ours.ledger.blob(digest) for digest in digests if isinstance(digest, bytes)] == [
+        b"model of 1",
+        b"total of 1",
+    ]
+    assert ours.ledger.releases(5)[-1].manifest == row["manifest"]
+
+
+def test_a_candidate_that_comes_again_changes_nothing_and_is_told_the_identical_bytes(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts)
+    said, before = ours.book(candidate, attached=attached), ours.everything()
+    assert ours.book(candidate, attached=attached) == said
+    assert ours.everything() == before
+
+
+def test_a_member_that_is_not_open_rejects_the_candidate_and_nothing_is_counted(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    uninvited = ours.verdict("pump-4", window)
+    ours.charge(uninvited)
+    candidate, attached = ours.candidate(window, [*verdicts, uninvited])
+    before = ours.everything()
+    assert ours.book(candidate, attached=attached) == [Rejection(window=1, members=(uninvited.id,))]
+    assert ours.everything() == before
+
+
+def test_a_member_with_another_weight_is_rejected(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts, weight=63)
+    said = ours.book(candidate, attached=attached)
+    assert said == [Rejection(window=1, members=tuple(verdict.id for verdict in verdicts))]
+    assert outcomes(ours) == ["open"] * 3
+
+
+def test_a_member_that_nobody_admitted_is_rejected(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    unknown = msgspec.structs.replace(verdicts[0], id=bytes(32))
+    candidate, attached = ours.candidate(window, [*verdicts, unknown])
+    assert ours.book(candidate, attached=attached) == [Rejection(window=1, members=(bytes(32),))]
+
+
+def test_a_candidate_sealed_again_without_the_rejected_member_is_released(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    unknown = msgspec.structs.replace(verdicts[0], id=bytes(32))
+    candidate, attached = ours.candidate(window, [*verdicts, unknown])
+    ours.book(candidate, attached=attached)
+    candidate, attached = ours.candidate(window, verdicts)
+    assert isinstance(ours.book(candidate, attached=attached)[0], Release)
+
+
+def test_an_open_update_in_no_sum_waits_for_the_next_window_and_keeps_its_reservation(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts[:2])
+    said = ours.book(candidate, attached=attached)
+    assert set(ours.outcomes(said)) == {verdict.id for verdict in verdicts[:2]}
+    assert ours.row(BUDGETS, device="pump-3")["reserved"] == 2**30
+    opened, charge = ours.book(opening(1, DEVICES[:3]))
+    assert isinstance(opened, Window)
+    assert isinstance(charge, Charge)
+    assert (charge.id, charge.weight, charge.staleness) == (verdicts[2].id, 45, 1)
+    assert ours.row(BUDGETS, device="pump-3")["reserved"] == charge.spent == -(-(45**2) * 2**32 // 128**2)
+
+
+def test_an_open_update_in_no_sum_is_refused_where_the_plan_folds_none(tmp_path: Path) -> None:
+    ours = federation(tmp_path, plan(late="refuse"))
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts[:2])
+    said = ours.book(candidate, attached=attached)
+    assert ours.reasons(said) == ["late"]
+    assert ours.row(BUDGETS, device="pump-3") == {"device": "pump-3", "settled": 2**30, "reserved": 0}
+
+
+def test_a_reservation_of_a_sealed_window_is_settled_when_its_update_is_refused_at_last(tmp_path: Path) -> None:
+    """Its noise was drawn, so nothing is given back (I18)."""
+    ours = federation(tmp_path, plan(windows=1))
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts[:2])
+    said = ours.book(candidate, attached=attached)
+    assert ours.reasons(said) == ["ended"]
+    assert ours.row(BUDGETS, device="pump-3") == {"device": "pump-3", "settled": 2**30, "reserved": 0}
+    assert ours.book(candidate, attached=attached) == said
+
+
+@pytest.mark.parametrize("version", [0, 2])
+def test_a_candidate_that_does_not_follow_the_newest_release_is_dropped(ours: Federation, version: int) -> None:
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts)
+    dropped(ours, with_release(candidate, ours.release(candidate.aggregate, version or 7)), attached)
+
+
+def test_a_candidate_made_from_another_model_is_dropped(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts)
+    other = msgspec.structs.replace(window.base, digest=bytes(32))
+    aggregate = msgspec.structs.replace(candidate.aggregate, base=other)
+    dropped(ours, Candidate(release=candidate.release, aggregate=aggregate), attached)
+
+
+def test_a_candidate_that_no_release_key_signed_is_dropped(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts)
+    forged = msgspec.structs.replace(
+        candidate.release, manifest=candidate.release.manifest.replace(b'"sig":"', b'"sig":"A')
+    )
+    dropped(ours, with_release(candidate, forged), attached)
+
+
+def test_a_candidate_whose_manifest_names_another_model_is_dropped(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts)
+    aggregate = msgspec.structs.replace(candidate.aggregate, model=candidate.aggregate.total)
+    dropped(ours, with_release(candidate, ours.release(aggregate)), attached)
+
+
+def test_a_window_with_too_small_a_crowd_is_never_released(tmp_path: Path) -> None:
+    """Two updates of one device are no crowd of two; its noise was drawn, so the charges stand."""
+    ours = federation(tmp_path)
+    first = ours.open()
+    ours.give_up(first)
+    second = ours.open(after=1)
+    late, in_time = ours.verdict("pump-1", first), ours.verdict("pump-1", second)
+    ours.charge(late, in_time)
+    candidate, attached = ours.candidate(second, [late, in_time])
+    said = ours.book(candidate, attached=attached)
+    assert said[0] == Closed(window=2)
+    assert set(ours.outcomes(said).values()) == {Abandoned(window=2)}
+    assert ours.rows(RELEASES) == []
+    assert ours.row(BUDGETS, device="pump-1")["reserved"] == 0
+    assert {row["state"] for row in ours.rows(CHARGES)} == {"settled"}
+
+
+def test_less_noise_than_planned_is_never_released(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts, sigma=2 * 64 * 2**21 - 1)
+    assert ours.book(candidate, attached=attached)[0] == Closed(window=1)
+    assert (ours.rows(RELEASES), outcomes(ours)) == ([], ["abandoned"] * 3)
+    assert ours.rows(AUDIT)[-1]["action"] == "window.abandoned"
+
+
+def test_a_release_whose_bytes_are_lost_never_is_one(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    candidate, _ = ours.candidate(window, verdicts)
+    assert ours.book(candidate)[0] == Closed(window=1)
+    assert ours.rows(RELEASES) == []
+
+
+def test_an_abandoned_window_gives_back_what_was_reserved(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    said = ours.give_up(window)
+    assert said[0] == Closed(window=1)
+    assert ours.outcomes(said) == {verdict.id: Abandoned(window=1) for verdict in verdicts}
+    assert ours.row(BUDGETS, device="pump-1") == {"device": "pump-1", "settled": 0, "reserved": 0}
+    assert {row["state"] for row in ours.rows(CHARGES)} == {"void"}
+
+
+def test_an_abandonment_that_comes_again_is_told_the_identical_bytes(ours: Federation) -> None:
+    window, _ = filled(ours)
+    said, before = ours.give_up(window), ours.everything()
+    assert ours.give_up(window) == said
+    assert ours.everything() == before
+
+
+def test_a_window_that_is_released_cannot_be_abandoned(ours: Federation) -> None:
+    window = ours.run()
+    said = ours.give_up(window)
+    assert isinstance(said[0], Release)
+    assert states(ours) == ["released"]
+
+
+def test_a_window_that_is_abandoned_cannot_be_released(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    said = ours.give_up(window)
+    candidate, attached = ours.candidate(window, verdicts)
+    assert ours.book(candidate, attached=attached) == said
+    assert ours.rows(RELEASES) == []
+
+
+def test_a_window_that_never_was_has_no_end(ours: Federation) -> None:
+    assert ours.book(Abandonment(window=9, arrived=0, quorum=2)) == []
+
+
+def test_the_plans_last_window_ends_the_federation(tmp_path: Path) -> None:
+    ours = federation(tmp_path, plan(windows=1))
+    window = ours.run()
+    assert ours.book(opening(1, DEVICES)) == [
+        Halt(after=1, reason="complete", why="all 1 windows of the plan have ended")
+    ]
+    assert ours.reasons(ours.book(ours.verdict("pump-4", window))) == ["uninvited"]
+
+
+def test_the_audit_chain_holds_over_a_whole_federation(ours: Federation) -> None:
+    ours.run()
+    ours.give_up(ours.open(after=1))
+    with reading(ours.ledger.engine) as tx:
+        assert audit.verify(tx) == audit.head(tx)
+
+
+def test_a_release_that_was_written_half_is_not_written(ours: Federation) -> None:
+    """The members are counted before the row of the release is written; where that fails, neither stays."""
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts)
+    broken = msgspec.structs.replace(candidate.aggregate, sigma=2**80)
+    before = ours.everything()
+    with pytest.raises(OverflowError):
+        ours.book(Candidate(release=candidate.release, aggregate=broken), attached=attached)
+    assert ours.everything() == before
+
+
+def dropped(ours: Federation, candidate: Candidate, attached: dict[bytes, bytes]) -> None:
+    before = ours.everything()
+    said: list[Message] = ours.book(candidate, attached=attached)
+    assert said == []
+    assert ours.everything() == before
+
+
+def with_release(candidate: Candidate, release: Release) -> Candidate:
+    return Candidate(release=release, aggregate=candidate.aggregate)

@@ -1,0 +1,290 @@
+"""The loop, on a real Redis and ledger: what it reads, commits, says, hears again, and buries."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from msgspec import Struct
+
+from mizzle.codec import decode_between_services
+from mizzle.envelope import Key
+from mizzle.errors import Away, Fenced, Unreadable
+from mizzle.messages import Message, Received, Refusal, Release, Unauthenticated, Verdict
+from mizzle.moves import Ground, Moved, Tick, Told
+from services.pipeline import DEAD, hop
+from services.runtime.payloads import Spool
+from services.runtime.redis_log import Output, connected
+from services.runtime.stage import Service, Stage, Stores, recalled, remembered
+from tests.services.gateway.devices import Device
+from tests.services.grounds import Grounds, founded, release
+
+TIMES = 1_000
+
+
+class Sum(Struct):
+    """What the service of these tests remembers: what it heard, and an array."""
+
+    heard: list[str]
+    vector: npt.NDArray[np.int64]
+
+
+def begin(_ground: Ground) -> Sum:
+    return Sum([], np.zeros(3, np.int64))
+
+
+def step(_ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+    """A detector that accepts everything, writes down what it has seen, and breaks as it is told to."""
+    match event:
+        case Told(message=Received(update=update)) if update.window == 13:
+            raise Unreadable("a payload that is none")
+        case Told(message=Received(update=update)) if update.window == 66:
+            raise ZeroDivisionError
+        case Told(message=Received(id=key, update=update, sealed=sealed), attached=attached):
+            score = float(len(attached.get(key, b"")))
+            verdict = Verdict(id=key, update=update, sealed=sealed, decided_by="size", score=score)
+            return Moved(Sum([*state.heard, f"window {update.window}"], state.vector + 1), said=(verdict,))
+        case Told(message=message):
+            return Moved(Sum([*state.heard, type(message).__name__], state.vector))
+        case _:
+            return Moved(state)
+
+
+DETECTOR = Service(hop("anomaly_detector"), begin, step)
+
+
+class Bench:
+    """A place for a stage to work, and what it makes of what it is told."""
+
+    def __init__(self, grounds: Grounds) -> None:
+        self.grounds = grounds
+        self.spool = Spool(grounds.folder / "payloads", 2**20)
+        self.ground = Ground(grounds.plan, grounds.model, Key(bytes(32)), lambda _: b"")
+
+    def stage(self, service: Service[Any] = DETECTOR, **stores: Any) -> Stage[Any]:
+        """A stage of the service that has not begun."""
+        ledger, name = self.grounds.ledger, service.hop.service
+        made = Stores(self.grounds.log(name), self.spool, lambda: ledger.issue_epoch(name), ledger.facts, ledger.blob)
+        return Stage(service, self.ground, replace(made, **stores), batch=4)
+
+    def receive(self, *windows: int, payload: bytes = b"levels") -> list[Received]:
+        """Say on `received` that an update of each window is here."""
+        said = [self.received(window, payload) for window in windows]
+        for message in said:
+            self.spool.put(message.id, payload)
+        self.grounds.say("received", *said)
+        return said
+
+    def received(self, window: int, payload: bytes = b"levels") -> Received:
+        return Received(id=bytes([window]) * 32, update=Device().update(payload, window), sealed=b"")
+
+    def said(self, stream: str) -> list[Message]:
+        """All that stands on a stream."""
+        name = f"*stream:{stream}"
+        client: Any = connected(self.grounds.redis_url)
+        found = [entry for key in client.keys(name) for entry in client.xrange(key)]
+        return [decode_between_services(fields[b"m"]) for _, fields in found]
+
+    def stored(self) -> Sum:
+        """The state that was committed."""
+        ledger = self.grounds.ledger
+        place = self.grounds.log("anomaly_detector").take(ledger.issue_epoch("anomaly_detector"))
+        return recalled(place.state, begin(self.ground))
+
+
+@pytest.fixture
+def bench(folder: Path, federation: str, redis_url: str) -> Bench:
+    return Bench(founded(folder, federation, redis_url))
+
+
+def until(claim: Callable[[], bool]) -> Callable[[], bool]:
+    """Stop once the claim holds; fail if it does not after many turns."""
+    turns = iter(range(TIMES))
+
+    def stopping() -> bool:
+        assert next(turns, None) is not None, "the stage turned and turned, and it did not come about"
+        return claim()
+
+    return stopping
+
+
+def after(count: int) -> Callable[[], bool]:
+    """Stop after so many turns."""
+    turns = iter(range(count))
+    return lambda: next(turns, None) is None
+
+
+def verdict(message: Received, score: float = 6.0) -> Verdict:
+    return Verdict(id=message.id, update=message.update, sealed=message.sealed, decided_by="size", score=score)
+
+
+def refusal(message: Received) -> Refusal:
+    return Refusal(id=message.id, update=message.update, sealed=message.sealed, reason="unreadable")
+
+
+def test_each_entry_is_folded_once_and_what_is_said_of_it_stands_once(bench: Bench) -> None:
+    said = bench.receive(1, 2, 3, 4, 5, 6)
+    bench.stage().run(until(lambda: len(bench.said("judged")) >= 6))
+    bench.stage().run(after(20))
+    assert bench.stored().heard == [f"window {window}" for window in range(1, 7)]
+    assert bench.said("judged") == [verdict(message) for message in said]
+
+
+def test_the_bytes_that_a_message_is_about_are_attached_where_the_flow_says_so(bench: Bench) -> None:
+    (message,) = bench.receive(1, payload=b"0123456789")
+    bench.stage().run(until(lambda: bool(bench.said("judged"))))
+    assert bench.said("judged") == [verdict(message, 10.0)]
+
+
+def test_a_message_whose_bytes_are_nowhere_is_told_without_them(bench: Bench) -> None:
+    (message,) = bench.receive(1)
+    bench.spool.discard(message.id)
+    bench.stage().run(until(lambda: bool(bench.said("judged"))))
+    assert bench.said("judged") == [verdict(message, 0.0)]
+
+
+def test_arrays_in_the_state_are_remembered_as_they_are() -> None:
+    state = Sum(["a"], np.array([-(2**62), 0, 7]))
+    found = recalled(remembered(state), Sum([], np.zeros(0, np.int64)))
+    assert found.heard == ["a"]
+    assert found.vector.tolist() == [-(2**62), 0, 7]
+    found.vector[0] = 1
+
+
+def test_a_state_of_another_version_of_the_program_is_begun_again() -> None:
+    fresh = Sum([], np.zeros(0, np.int64))
+    assert recalled(b"\x91\x01", fresh) is fresh
+    assert recalled(None, fresh) is fresh
+
+
+def test_an_update_that_cannot_be_read_is_buried_at_once_and_refused(bench: Bench) -> None:
+    good, bad, better = bench.receive(1, 13, 2)
+    bench.stage().run(until(lambda: len(bench.said("judged")) == 2))
+    assert bench.said("judged") == [verdict(good), verdict(better)]
+    assert bench.said(DEAD) == [bad]
+    assert bench.said("refused") == [refusal(bad)]
+
+
+def test_an_update_that_breaks_the_step_is_buried_at_the_third_try_and_refused(bench: Bench) -> None:
+    good, bad, better = bench.receive(1, 66, 2)
+    bench.stage().run(until(lambda: len(bench.said("judged")) == 2))
+    assert bench.said("judged") == [verdict(good), verdict(better)]
+    assert (bench.said(DEAD), bench.said("refused")) == ([bad], [refusal(bad)])
+
+
+def test_bytes_that_are_no_message_are_buried(bench: Bench) -> None:
+    bench.grounds.log("gateway").append([Output("received", b"\xc1")])
+    (good,) = bench.receive(1)
+    bench.stage().run(until(lambda: bool(bench.said("judged"))))
+    assert bench.said("judged") == [verdict(good)]
+    client: Any = connected(bench.grounds.redis_url)
+    (dead,) = client.keys("*stream:dead")
+    assert [fields for _, fields in client.xrange(dead)] == [{b"m": b"\xc1"}]
+
+
+def test_an_entry_is_not_buried_because_a_store_was_away_while_it_was_tried(bench: Bench) -> None:
+    """More often than an entry may be tried: it is the world that is away, and no fault of the entry's."""
+    told: list[Message] = []
+    failures = iter(range(6))
+
+    def tell(messages: Sequence[Message]) -> None:
+        if messages and next(failures, None) is not None:
+            raise Away("the broker is away")
+        told.extend(messages)
+
+    said = bench.receive(1, 2)
+    stage = bench.stage(replace(DETECTOR, tell=tell))
+    stage.run(until(lambda: len(told) >= 2))
+    assert told == [verdict(message) for message in said]
+    assert bench.said(DEAD) == []
+
+
+def test_whoever_resumes_hears_the_ledgers_facts_that_reach_its_place(bench: Bench) -> None:
+    """A releaser hears releases; it does not hear of windows, which are facts too."""
+    made = release(bench.grounds, 1)
+    heard: list[Message] = []
+
+    def noted(_ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+        if isinstance(event, Told):
+            heard.append(event.message)
+        return Moved(state)
+
+    bench.stage(Service(hop("releaser"), begin, noted)).run(until(lambda: bool(heard)))
+    assert [type(fact) for fact in bench.grounds.ledger.facts()] != [Release]
+    assert heard == [made]
+
+
+def test_a_stage_that_was_replaced_ends_even_if_it_has_nothing_to_do(bench: Bench) -> None:
+    ledger, log = bench.grounds.ledger, bench.grounds.log("anomaly_detector")
+    turns = iter(range(TIMES))
+
+    def replaced() -> bool:
+        if next(turns) == 3:
+            log.take(ledger.issue_epoch("anomaly_detector"))
+        return False
+
+    with pytest.raises(Fenced, match="held by epoch"):
+        bench.stage().run(replaced)
+
+
+def test_a_redis_that_has_forgotten_everything_is_begun_again(bench: Bench) -> None:
+    bench.receive(1)
+    turns = iter(range(TIMES))
+
+    def forgotten() -> bool:
+        if next(turns) == 10:
+            connected(bench.grounds.redis_url).flushall()
+            bench.receive(2)
+        return [message.update.window for message in bench.said("judged") if isinstance(message, Verdict)] == [2]
+
+    bench.stage().run(forgotten)
+    assert bench.stored().heard == ["window 2"]
+
+
+def test_a_pulse_is_felt_only_while_the_service_is_well(bench: Bench) -> None:
+    log = bench.grounds.log("anomaly_detector")
+    bench.receive(1)
+    bench.stage(replace(DETECTOR, is_well=lambda: False)).run(until(lambda: bool(bench.said("judged"))))
+    assert log.pulse() is None
+    bench.receive(2)
+    bench.stage().run(until(lambda: len(bench.said("judged")) == 2))
+    assert log.pulse() is not None
+
+
+def test_what_is_held_back_is_committed_when_the_stage_rests(bench: Bench) -> None:
+    quiet = hop("aggregator")
+    seen: list[Message] = []
+
+    def noted(_ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+        if isinstance(event, Told):
+            seen.append(event.message)
+            return Moved(Sum([*state.heard, "one"], state.vector))
+        return Moved(state)
+
+    message = Unauthenticated(device="pump-7", reason="forged")
+    bench.grounds.say("charged", message, message)
+    bench.stage(Service(quiet, begin, noted)).run(until(lambda: len(seen) >= 2))
+    place = bench.grounds.log("aggregator").take(bench.grounds.ledger.issue_epoch("aggregator"))
+    assert recalled(place.state, begin(bench.ground)).heard == ["one", "one"]
+
+
+def test_blobs_are_kept_before_anything_is_said_of_them(bench: Bench) -> None:
+    order: list[str] = []
+
+    def made(_ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+        return (
+            Moved(state, said=step(_ground, state, event).said, kept=(b"model",))
+            if isinstance(event, Told)
+            else Moved(state)
+        )
+
+    def tell(messages: Iterable[Message]) -> None:
+        if list(messages):
+            order.append(f"{len(list(Path(bench.grounds.folder / 'payloads').glob('*/9372c470*')))} kept")
+
+    bench.receive(1)
+    bench.stage(Service(hop("anomaly_detector"), begin, made, tell=tell)).run(until(lambda: bool(order)))
+    assert order == ["1 kept"]

@@ -6,7 +6,8 @@ jointly exceed what each of them alone respects (I19). Losses are μ² in units 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -19,33 +20,60 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
+@dataclass(frozen=True)
+class Hold:
+    """A loss that is reserved for an update of this device in this window."""
+
+    update: bytes
+    federation: str
+    device: str
+    window: int
+    loss: int
+
+
+_SPENT: Final = BUDGETS.c.settled + BUDGETS.c.reserved
+_HELD: Final = select(CHARGES.c.loss).where(CHARGES.c.update == bindparam("id"), CHARGES.c.state == "reserved")
+_RESERVE: Final = (
+    update(BUDGETS)
+    .where(BUDGETS.c.device == bindparam("whose"), _SPENT + bindparam("more") <= bindparam("limit"))
+    .values(reserved=BUDGETS.c.reserved + bindparam("more"))
+    .returning(_SPENT)
+)
+_FIRST_HOLD: Final = insert(CHARGES).values(
+    state="reserved", **{column.name: bindparam(column.name) for column in fields(Hold)}
+)
+_HOLD: Final = _FIRST_HOLD.on_conflict_do_update(
+    index_elements=["update"], set_={"window": _FIRST_HOLD.excluded.window, "loss": _FIRST_HOLD.excluded.loss}
+)
+
+
 def spent(tx: Connection, device: str) -> int:
     """All that the device has spent or reserved."""
-    wanted = select(BUDGETS.c.settled + BUDGETS.c.reserved).where(BUDGETS.c.device == device)
+    wanted = select(_SPENT).where(BUDGETS.c.device == device)
     return int(tx.execute(wanted).scalar() or 0)
 
 
 def with_room(tx: Connection, devices: Collection[str], loss: int, limit: int) -> set[str]:
     """Those of `devices` that may lose `loss` more without passing `limit`."""
-    room = BUDGETS.c.settled + BUDGETS.c.reserved + loss <= limit
+    room = _SPENT + loss <= limit
     return set(tx.execute(select(BUDGETS.c.device).where(BUDGETS.c.device.in_(devices), room)).scalars())
 
 
-def reserve(tx: Connection, place: tuple[str, str, int], update_id: bytes, loss: int, limit: int) -> bool:
-    """Reserve `loss` for an update in a place (federation, device, window), unless its device would pass `limit`.
+def held(tx: Connection, update_id: bytes) -> int:
+    """What is reserved for this update: something already, if it waits since its window was sealed without it."""
+    return int(tx.execute(_HELD, {"id": update_id}).scalar() or 0)
 
-    What the update holds reserved from a window before this one is replaced.
+
+def reserve(tx: Connection, hold: Hold, limit: int, instead_of: int = 0) -> int | None:
+    """Reserve a loss, in place of what the update holds already; None, and nothing changes, if it would pass `limit`.
+
+    What is given is all that the device has spent or reserved by now.
     """
-    federation, device, window = place
-    more = loss - _held(tx, update_id)
-    room = BUDGETS.c.settled + BUDGETS.c.reserved + more <= limit
-    taken = update(BUDGETS).where(BUDGETS.c.device == device, room).values(reserved=BUDGETS.c.reserved + more)
-    if tx.execute(taken).rowcount != 1:
-        return False
-    row = {"federation": federation, "device": device, "window": window, "loss": loss, "state": "reserved"}
-    first = insert(CHARGES).values(update=update_id, **row)
-    tx.execute(first.on_conflict_do_update(index_elements=["update"], set_=row))
-    return True
+    more = {"whose": hold.device, "more": hold.loss - instead_of, "limit": limit}
+    spent = tx.execute(_RESERVE, more).scalar()
+    if spent is not None:
+        tx.execute(_HOLD, vars(hold))
+    return spent
 
 
 def settle(tx: Connection, updates: Collection[bytes], version: int | None = None) -> None:
@@ -64,11 +92,6 @@ def void(tx: Connection, updates: Collection[bytes]) -> None:
     if rows:
         tx.execute(update(BUDGETS).where(BUDGETS.c.device == bindparam("whose")).values(given_back), rows)
         _mark(tx, updates, "void", None)
-
-
-def _held(tx: Connection, update_id: bytes) -> int:
-    wanted = select(CHARGES.c.loss).where(CHARGES.c.update == update_id, CHARGES.c.state == "reserved")
-    return int(tx.execute(wanted).scalar() or 0)
 
 
 def _reserved(tx: Connection, updates: Collection[bytes]) -> list[dict[str, str | int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from mizzle.messages import Answer, Charge
 from services.ledger.tables import BUDGETS, UPDATES
@@ -66,21 +66,37 @@ _NAMES: Final = tuple(field.name for field in fields(Row))
 _ROW: Final = tuple(UPDATES.c[name] for name in _NAMES)
 
 
+_FIND: Final = select(*_ROW).where(UPDATES.c.id == bindparam("id"))
+_OF_DEVICE: Final = select(UPDATES.c.id).where(
+    UPDATES.c.federation == bindparam("of"), UPDATES.c.device == bindparam("whose")
+)
+_SENT: Final = _OF_DEVICE.where(UPDATES.c.named_window == bindparam("named")).limit(1)
+_WEIGHT: Final = _OF_DEVICE.with_only_columns(func.coalesce(func.sum(UPDATES.c.weight), 0)).where(
+    UPDATES.c.window == bindparam("bound")
+)
+_ADMIT: Final = insert(UPDATES)
+_END: Final = (
+    update(UPDATES)
+    .where(UPDATES.c.id == bindparam("ended"), UPDATES.c.outcome == "open")
+    .values({field.name: bindparam(field.name) for field in fields(Ending)})
+)
+_COUNT: Final = _END.where(UPDATES.c.window == bindparam("bound"), UPDATES.c.weight == bindparam("heavy"))
+
+
 def find(tx: Connection, update_id: bytes) -> Row | None:
     """The update with this id."""
-    return next(_rows(tx, select(*_ROW).where(UPDATES.c.id == update_id)), None)
+    row = tx.execute(_FIND, {"id": update_id}).first()
+    return Row(*row) if row else None
 
 
 def has_sent(tx: Connection, federation: str, device: str, named_window: int) -> bool:
     """Whether the device has sent any update for this window."""
-    of_it = (UPDATES.c.federation == federation, UPDATES.c.named_window == named_window, UPDATES.c.device == device)
-    return tx.execute(select(UPDATES.c.id).where(*of_it).limit(1)).first() is not None
+    return tx.execute(_SENT, {"of": federation, "whose": device, "named": named_window}).first() is not None
 
 
 def admit(tx: Connection, federation: str, row: Row, admission: Admission) -> None:
     """Write an update that was not known."""
-    values = {name: getattr(row, name) for name in _NAMES}
-    tx.execute(insert(UPDATES).values(federation=federation, **values, **vars(admission)))
+    tx.execute(_ADMIT, {"federation": federation, **vars(row), **vars(admission)})
 
 
 def bind(tx: Connection, update_id: bytes, window: int, weight: int, staleness: int) -> None:
@@ -97,15 +113,13 @@ def let_wait(tx: Connection, updates: Collection[bytes]) -> None:
 
 def end(tx: Connection, update_id: bytes, ending: Ending) -> None:
     """End an open update; one that has ended stays as it is."""
-    open_one = (UPDATES.c.id == update_id, UPDATES.c.outcome == "open")
-    tx.execute(update(UPDATES).where(*open_one).values(vars(ending)))
+    tx.execute(_END, {"ended": update_id, **vars(ending)})
 
 
 def count(tx: Connection, row: Row, ending: Ending) -> bool:
     """Count a member by compare-and-set: False, and nothing is changed, unless it is open just as `row` says."""
-    same = (UPDATES.c.id == row.id, UPDATES.c.window == row.window, UPDATES.c.weight == row.weight)
-    counted = update(UPDATES).where(*same, UPDATES.c.outcome == "open").values(vars(ending))
-    return tx.execute(counted).rowcount == 1
+    same = {"ended": row.id, "bound": row.window, "heavy": row.weight}
+    return tx.execute(_COUNT, {**same, **vars(ending)}).rowcount == 1
 
 
 def of_ids(tx: Connection, updates: Collection[bytes]) -> dict[bytes, Row]:
@@ -133,8 +147,7 @@ def ended_with(tx: Connection, federation: str, window: int | None, at: int) -> 
 
 def weight_in(tx: Connection, federation: str, device: str, window: int) -> int:
     """The weights of all updates of one device that are bound to a window, added up."""
-    there = (UPDATES.c.federation == federation, UPDATES.c.device == device, UPDATES.c.window == window)
-    return int(tx.execute(select(func.coalesce(func.sum(UPDATES.c.weight), 0)).where(*there)).scalar_one())
+    return int(tx.execute(_WEIGHT, {"of": federation, "whose": device, "bound": window}).scalar_one())
 
 
 def late_in(tx: Connection, federation: str, window: int) -> int:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from mizzle.codec import decode, encode
 from mizzle.messages import Closed, Window
 from services.ledger.tables import WINDOWS
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection, Row
+    from sqlalchemy import Connection, Row
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,19 @@ class Found:
         return Closed(window=self.window.number, version=self.version)
 
 
+_OURS: Final = select(WINDOWS).where(WINDOWS.c.federation == bindparam("of"))
+_FIND: Final = _OURS.where(WINDOWS.c.number == bindparam("number"))
+_LAST: Final = _OURS.order_by(WINDOWS.c.number.desc()).limit(1)
+
+
 def find(tx: Connection, federation: str, number: int) -> Found | None:
     """The window with this number."""
-    return _found(tx.execute(select(WINDOWS).where(*_is(federation, number))).first())
+    return _found(tx.execute(_FIND, {"of": federation, "number": number}).first())
 
 
 def last(tx: Connection, federation: str) -> Found | None:
     """The newest window, open or not; None before the first."""
-    newest = select(WINDOWS).where(WINDOWS.c.federation == federation).order_by(WINDOWS.c.number.desc()).limit(1)
-    return _found(tx.execute(newest).first())
+    return _found(tx.execute(_LAST, {"of": federation}).first())
 
 
 def open_new(tx: Connection, federation: str, window: Window, at: int) -> None:
@@ -57,12 +61,8 @@ def open_new(tx: Connection, federation: str, window: Window, at: int) -> None:
 def end(tx: Connection, federation: str, number: int, version: int | None, at: int) -> None:
     """End the window: released as `version`, or abandoned if there is none."""
     state = "abandoned" if version is None else "released"
-    ended = update(WINDOWS).where(*_is(federation, number), WINDOWS.c.state == "open")
-    tx.execute(ended.values(state=state, version=version, ended_at=at))
-
-
-def _is(federation: str, number: int) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    return (WINDOWS.c.federation == federation, WINDOWS.c.number == number)
+    this = (WINDOWS.c.federation == federation, WINDOWS.c.number == number, WINDOWS.c.state == "open")
+    tx.execute(update(WINDOWS).where(*this).values(state=state, version=version, ended_at=at))
 
 
 def _found(row: Row[Any] | None) -> Found | None:

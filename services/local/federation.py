@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tomllib
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import redis
 from nacl.public import PrivateKey
 
 from mizzle.plan import Plan, from_toml
+from mizzle.topics import Keyspace
 from services.ledger.founding import Founded, found
+from services.ledger.ledger import Ledger
 from services.local.broker import Broker, start_broker
 from services.local.processes import Processes
 from services.local.store import open_store
@@ -19,7 +24,6 @@ from services.pipeline import FLOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 SERVICES: Final = tuple(place.service for place in FLOW)
 
@@ -62,15 +66,21 @@ class Federation:
 
 @contextmanager
 def running(folder: Path, plan: Plan, model: bytes, *, keep_payloads: bool) -> Iterator[Federation]:
-    """A federation of `plan` in `folder`, all its services running; on leaving, every process is ended."""
-    with Processes(folder) as processes:
+    """A federation of `plan` in `folder`, all its services running; on leaving, every process is ended.
+
+    In a Redis that was there before, nothing of it stays either.
+    """
+    ledger = f"sqlite:///{folder / 'ledger.db'}"
+    with ExitStack() as after:
+        if "REDIS_URL" in os.environ:
+            after.callback(_forget, os.environ["REDIS_URL"], ledger, plan.federation)
+        processes = after.enter_context(Processes(folder))
         broker = start_broker(processes, keep=True)
         redis_url = open_store(processes, keep=True)
-        founded = found(f"sqlite:///{folder / 'ledger.db'}", plan, model, folder / "keys")
-        federation = Federation(folder, processes, broker, plan, founded)
+        federation = Federation(folder, processes, broker, plan, found(ledger, plan, model, folder / "keys"))
         settings = {
             "MIZZLE_FEDERATION": plan.federation,
-            "MIZZLE_LEDGER": f"sqlite:///{federation.ledger_file}",
+            "MIZZLE_LEDGER": ledger,
             "REDIS_URL": redis_url,
             "MIZZLE_BROKER": federation.broker_url,
             "MIZZLE_KEYS": str(folder / "keys"),
@@ -82,6 +92,16 @@ def running(folder: Path, plan: Plan, model: bytes, *, keep_payloads: bool) -> I
         for service in SERVICES:
             processes.start(service, [sys.executable, "-m", f"services.{service}"], settings, keep=True)
         yield federation
+
+
+def _forget(redis_url: str, ledger: str, federation: str) -> None:
+    """Remove the keys of this ledger's federation from a Redis that is not ours."""
+    if not Path(ledger.removeprefix("sqlite:///")).exists():
+        return
+    keys = Keyspace(Ledger.open(ledger, federation).name, federation)
+    with redis.Redis.from_url(redis_url) as client:
+        if found_keys := list(client.scan_iter(f"{keys.prefix}*")):
+            client.delete(*found_keys)
 
 
 def planned(path: Path, budget: float | None = None) -> tuple[Plan, bytes]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from examples.watch import PLAN
+from examples.watch import PLAN, TRAINING
 from services.local.federation import planned, running
 from services.local.janitor import workplace
 
@@ -24,17 +25,21 @@ def up(plan_file: Path | None, devices: tuple[str, ...]) -> None:
     plan, model = planned(plan_file or PLAN)
     with workplace() as folder, running(folder, plan, model, keep_payloads=False) as federation:
         console.print(f"Federation {plan.federation} runs: broker {federation.broker_url}, logs in {folder}/log.")
-        for device in devices:
+        for device, wrist in zip(devices, cycle(TRAINING), strict=False):
             console.print(f"\nTo enrol {device}, run this beside its training script:")
             console.print(
                 f"  MIZZLE_BROKER={federation.broker_url} MIZZLE_HOME=./{device}"
-                f" MIZZLE_TOKEN={federation.founded.token(device)} python -m examples.device_numpy",
+                f" MIZZLE_TOKEN={federation.founded.token(device)} WATCH_WRIST={wrist} python -m examples.device_numpy",
             )
         key = federation.founded.public_keys["release"].hex()
         console.print(
             f"\nTo follow its releases: python -m examples.integrator {federation.broker_url} {plan.federation} {key}"
         )
-        console.print("\nCtrl-C ends it and leaves nothing behind.")
+        quorum = plan.window.quorum
+        console.print(
+            f"\nA window opens as soon as {plan.window.invited} devices are there, or {quorum} after a while."
+        )
+        console.print("Ctrl-C ends it and leaves nothing behind.")
         while True:
             for child in federation.processes.tend(1.0):
                 console.print(f"{child.name} ended with {child.returncode} and is started again; see {child.log}")

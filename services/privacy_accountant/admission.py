@@ -5,22 +5,31 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from services.ledger import budgets, updates, windows
+from mizzle.messages import Charge
+from services.ledger import budgets, updates
+from services.ledger.budgets import Hold
 from services.ledger.updates import Row
 from services.privacy_accountant.charge import Bind, Refuse, place
 
 if TYPE_CHECKING:
-    from mizzle.messages import Message, Refusal, Verdict
+    from mizzle.messages import Message, Refusal, Verdict, Window
     from services.ledger.deliveries import Kind
+    from services.privacy_accountant.charge import Wait
     from services.privacy_accountant.page import Page
+
+UNAFFORDABLE = Refuse("budget", "the device's privacy budget does not allow another update of this weight")
 
 
 def judged(page: Page, verdict: Verdict) -> tuple[Kind, list[Message]]:
     """What becomes of an update that was judged."""
     row = updates.find(page.tx, verdict.id)
     if row is not None:
-        return "duplicate", _said(page, row)
-    return "first", _said(page, _admitted(page, verdict))
+        return "duplicate", _said_again(page, row)
+    update, found = verdict.update, page.window(verdict.update.window)
+    named = found.window if found else None
+    has_sent = updates.has_sent(page.tx, page.federation, update.device, update.window)
+    decided = place(page.terms, verdict, named, page.standing(update.window), has_sent=has_sent)
+    return "first", _admitted(page, verdict, named, decided)
 
 
 def refused(page: Page, refusal: Refusal) -> tuple[Kind, list[Message]]:
@@ -28,55 +37,63 @@ def refused(page: Page, refusal: Refusal) -> tuple[Kind, list[Message]]:
     row = updates.find(page.tx, refusal.id)
     if row is not None:
         return "duplicate", [row.answer] if row.outcome != "open" else []
-    row = _inserted(page, refusal, refusal.reason)
+    row = _insert(page, refusal, refusal.reason, _waiting(refusal))
     return "first", [page.refuse(row, refusal.reason).answer]
 
 
-def bind(page: Page, row: Row, bind: Bind) -> Row:
-    """The open update in this window with its loss reserved, or refused if its device's budget does not allow that."""
+def reserve(page: Page, row: Row, bind: Bind, instead_of: int = 0) -> int | None:
+    """Reserve what an update costs its device in this window; all that is spent by then, or None if it may not be."""
     before = updates.weight_in(page.tx, page.federation, row.device, bind.window)
-    loss, where = page.terms.loss(before, bind.weight), (page.federation, row.device, bind.window)
-    if not budgets.reserve(page.tx, where, row.id, loss, page.terms.limit):
-        budgets.settle(page.tx, [row.id])
-        return page.refuse(row, "budget", "the device's privacy budget does not allow another update of this weight")
-    updates.bind(page.tx, row.id, bind.window, bind.weight, bind.staleness)
-    return replace(row, window=bind.window, weight=bind.weight, staleness=bind.staleness)
+    hold = Hold(row.id, page.federation, row.device, bind.window, page.terms.loss(before, bind.weight))
+    return budgets.reserve(page.tx, hold, page.terms.limit, instead_of)
 
 
-def _admitted(page: Page, verdict: Verdict) -> Row:
-    update = verdict.update
-    named = windows.find(page.tx, page.federation, update.window)
-    has_sent = updates.has_sent(page.tx, page.federation, update.device, update.window)
-    decided = place(page.plan, verdict, named.window if named else None, page.standing(), has_sent=has_sent)
+def _admitted(page: Page, verdict: Verdict, named: Window | None, decided: Bind | Wait | Refuse) -> list[Message]:
+    row = _waiting(verdict)
     match decided:
         case Bind():
-            return bind(page, _inserted(page, verdict, verdict.decided_by), decided)
-        case Refuse(reason=reason, why=why, zero_in=zero_in):
-            return page.refuse(_inserted(page, verdict, verdict.decided_by, window=zero_in), reason, why)
+            spent = reserve(page, row, decided)
+            if spent is None or named is None:
+                return _admitted(page, verdict, named, UNAFFORDABLE)
+            row = replace(row, window=decided.window, weight=decided.weight, staleness=decided.staleness)
+            _insert(page, verdict, verdict.decided_by, row)
+            return [_charge(row, decided, named.seed, spent)]
+        case Refuse(zero_in=zero_in):
+            _insert(page, verdict, verdict.decided_by, replace(row, window=zero_in))
+            page.refuse(row, decided.reason, decided.why)
+            ended = updates.find(page.tx, row.id)
+            return _said_again(page, ended) if ended else []
         case _:
-            return _inserted(page, verdict, verdict.decided_by)
+            _insert(page, verdict, verdict.decided_by, row)
+            return []
 
 
-def _inserted(page: Page, heard: Verdict | Refusal, decided_by: str, window: int | None = None) -> Row:
-    update = heard.update
-    row = Row(
+def _charge(row: Row, bind: Bind, seed: bytes, spent: int) -> Charge:
+    return Charge(id=row.id, window=bind.window, weight=bind.weight, staleness=bind.staleness, seed=seed, spent=spent)
+
+
+def _waiting(heard: Verdict | Refusal) -> Row:
+    return Row(
         id=heard.id,
-        device=update.device,
-        named_window=update.window,
-        window=window,
+        device=heard.update.device,
+        named_window=heard.update.window,
+        window=None,
         staleness=0,
         weight=0,
         outcome="open",
         receipt=None,
     )
+
+
+def _insert(page: Page, heard: Verdict | Refusal, decided_by: str, row: Row) -> Row:
     updates.admit(page.tx, page.federation, row, updates.Admission(heard.sealed, decided_by, page.now))
     return row
 
 
-def _said(page: Page, row: Row) -> list[Message]:
-    """What is said of an update whenever it comes: its receipt if it has ended, its charge while its window is open."""
+def _said_again(page: Page, row: Row) -> list[Message]:
+    """What is said of an update that is known: its receipt if it has ended, its charge while its window is open."""
     said: list[Message] = [row.answer] if row.outcome != "open" else []
-    found = windows.find(page.tx, page.federation, row.window) if row.window is not None else None
-    if found is not None and found.is_open and row.window is not None:
-        said += updates.charges_in(page.tx, page.federation, row.window, only=row.id)
+    found = page.window(row.window) if row.window is not None else None
+    if found is not None and found.is_open:
+        said += updates.charges_in(page.tx, page.federation, found.window.number, only=row.id)
     return said

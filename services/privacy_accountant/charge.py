@@ -98,19 +98,19 @@ class Standing:
 
 
 def place(
-    plan: Plan, verdict: Verdict, named: Window | None, standing: Standing, *, has_sent: bool
+    terms: Terms, verdict: Verdict, named: Window | None, standing: Standing, *, has_sent: bool
 ) -> Bind | Wait | Refuse:
     """Where an update counts that names the window `named`; `has_sent` if its device has sent another one for it."""
     update, target = verdict.update, standing.target
     if named is None:
         return Refuse("unknown-window", f"no window {update.window} has been opened; the newest is {standing.last}")
-    misfit = _misfit(plan, update, named, has_sent=has_sent)
+    misfit = _misfit(terms, update, named, has_sent=has_sent)
     in_time = target is not None and target.number == named.number
     if misfit is not None:
         return misfit
     if verdict.refused is not None:
         return Refuse(verdict.decided_by, verdict.refused, zero_in=named.number if in_time else None)
-    return Bind(named.number, FULL_WEIGHT, 0) if in_time else late(plan, named.number, standing)
+    return Bind(named.number, FULL_WEIGHT, 0) if in_time else late(terms.plan, named.number, standing)
 
 
 def late(plan: Plan, named: int, standing: Standing) -> Bind | Wait | Refuse:
@@ -135,8 +135,10 @@ def stale_weight(staleness: int) -> int:
 
 @dataclass(frozen=True)
 class Terms:
-    """What the plan lets a device lose: `bound` is S, `limit` the Σμ² that the stricter of its budgets allows."""
+    """A plan in numbers: its digest, S as `bound`, and as `limit` the Σμ² that the stricter of its budgets allows."""
 
+    plan: Plan
+    digest: bytes
     mechanism: Mechanism
     bound: int
     limit: int
@@ -153,7 +155,7 @@ class Terms:
 def terms_of(plan: Plan) -> Terms:
     """The plan's terms."""
     budget = min(plan.privacy.device_budget, plan.privacy.federation_budget)
-    return Terms(mechanism_of(plan), bound_of(plan), _limit(budget, plan.privacy.delta))
+    return Terms(plan, plan.digest, mechanism_of(plan), bound_of(plan), _limit(budget, plan.privacy.delta))
 
 
 def window_of(plan: Plan, number: int, base: ModelRef, opening: Opening, cohort: Sequence[str]) -> Window:
@@ -172,9 +174,9 @@ def window_of(plan: Plan, number: int, base: ModelRef, opening: Opening, cohort:
     )
 
 
-def _misfit(plan: Plan, update: Update, named: Window, *, has_sent: bool) -> Refuse | None:
-    if update.plan != plan.digest:
-        return Refuse("wrong-plan", f"made by plan {update.plan.hex()}, the federation's is {plan.digest.hex()}")
+def _misfit(terms: Terms, update: Update, named: Window, *, has_sent: bool) -> Refuse | None:
+    if update.plan != terms.digest:
+        return Refuse("wrong-plan", f"made by plan {update.plan.hex()}, the federation's is {terms.digest.hex()}")
     if update.base != named.base.digest:
         return Refuse(
             "wrong-base", f"trained from {update.base.hex()}, the window's model is {named.base.digest.hex()}"

@@ -26,7 +26,7 @@ _log = structlog.get_logger()
 def released(page: Page, candidate: Candidate, attached: Mapping[bytes, bytes]) -> list[Message]:
     """The release and its members' receipts; a rejection if a member is not open; else how the window ended."""
     number = candidate.aggregate.window
-    found = windows.find(page.tx, page.federation, number)
+    found = page.window(number)
     if found is None or not found.is_open:
         return _said(page, number)
     why_not_now = misplaced(page, found.window, releases.latest(page.tx, page.federation), candidate)
@@ -48,7 +48,7 @@ def released(page: Page, candidate: Candidate, attached: Mapping[bytes, bytes]) 
 def abandoned(page: Page, abandonment: Abandonment) -> list[Message]:
     """The end of a window that too few came to; how it ended, if it has."""
     number = abandonment.window
-    found = windows.find(page.tx, page.federation, number)
+    found = page.window(number)
     if found is None or not found.is_open:
         return _said(page, number)
     why = f"{abandonment.arrived} arrived, the quorum is {abandonment.quorum}"
@@ -117,6 +117,7 @@ def _given_up(page: Page, number: int, why: str, *, noise_was_drawn: bool) -> li
 
 def _ended(page: Page, number: int) -> list[Message]:
     """How the window ended; if it was the plan's last one, so has the federation."""
+    page.forget_windows()
     last = page.plan.window.windows
     if last is not None and number >= last:
         halt(page, number, "complete", f"all {last} windows of the plan have ended")
@@ -125,7 +126,7 @@ def _ended(page: Page, number: int) -> list[Message]:
 
 def _said(page: Page, number: int) -> list[Message]:
     """How a window ended, and the receipts of all that ended with it; nothing while it is open."""
-    found = windows.find(page.tx, page.federation, number)
+    found = page.window(number)
     if found is None or found.ended_at is None:
         return []
     receipts = [row.answer for row in updates.ended_with(page.tx, page.federation, number, found.ended_at)]

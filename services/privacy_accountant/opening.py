@@ -9,11 +9,12 @@ import structlog
 
 from mizzle.vocabulary import FULL_WEIGHT
 from services.ledger import budgets, enrolments, federations, releases, updates, windows
-from services.privacy_accountant.admission import bind
+from services.privacy_accountant.admission import UNAFFORDABLE, reserve
 from services.privacy_accountant.charge import Bind, Refuse, late, window_of
 
 if TYPE_CHECKING:
     from mizzle.messages import Message, Opening
+    from services.ledger.updates import Row
     from services.ledger.windows import Found
     from services.privacy_accountant.page import Page
 
@@ -22,7 +23,7 @@ _log = structlog.get_logger()
 
 def opened(page: Page, asked: Opening) -> list[Message]:
     """The window that is open now, how the newest one ended if another was asked for, or the end of the federation."""
-    last = windows.last(page.tx, page.federation)
+    last = page.newest()
     number = last.window.number if last else 0
     if last is not None and last.is_open:
         return _said(page, last)
@@ -58,23 +59,31 @@ def _next(page: Page, asked: Opening, after: int) -> list[Message]:
     base = releases.next_base(page.tx, page.federation, page.plan)
     window = window_of(page.plan, after + 1, base, asked, cohort)
     windows.open_new(page.tx, page.federation, window, page.now)
+    page.forget_windows()
     page.audit("window.opened", str(window.number), cohort=cohort, base=base.version, deadline=window.deadline)
     _bind_waiting(page)
-    found = windows.find(page.tx, page.federation, window.number)
+    found = page.newest()
     return _said(page, found) if found else []
 
 
 def _bind_waiting(page: Page) -> None:
     """Bind the late updates that waited, the longest first; who cannot be bound is refused, or waits on."""
-    standing = page.standing()
+    standing = page.standing(named=0)
     for row in updates.waiting(page.tx, page.federation):
         match late(page.plan, row.named_window, standing):
-            case Bind() as bound:
-                if bind(page, row, bound).outcome == "open":
-                    standing = replace(standing, late=standing.late + 1)
-            case Refuse(reason=reason, why=why):
-                budgets.settle(page.tx, [row.id])
-                page.refuse(row, reason, why)
+            case Bind() as bind if reserve(page, row, bind, budgets.held(page.tx, row.id)) is not None:
+                updates.bind(page.tx, row.id, bind.window, bind.weight, bind.staleness)
+                standing = replace(standing, late=standing.late + 1)
+            case Bind():
+                _refuse_at_last(page, row, UNAFFORDABLE)
+            case Refuse() as refuse:
+                _refuse_at_last(page, row, refuse)
+
+
+def _refuse_at_last(page: Page, row: Row, refuse: Refuse) -> None:
+    """Refuse an update that waited; what it holds since a window was sealed without it is settled (I18)."""
+    budgets.settle(page.tx, [row.id])
+    page.refuse(row, refuse.reason, refuse.why)
 
 
 def _halted(page: Page, after: int) -> list[Message]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from mizzle.envelope import Purpose, seal
 from mizzle.messages import Abandoned, Receipt, Refused
@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from mizzle.moves import Ground
     from mizzle.plan import Plan
     from services.ledger.updates import Row
+    from services.ledger.windows import Found
     from services.privacy_accountant.charge import Terms
+
+
+_NEWEST: Final = -1
 
 
 @dataclass(frozen=True)
@@ -28,23 +32,40 @@ class Page:
     ground: Ground
     terms: Terms
     now: int
+    _windows: dict[int, Found | None] = field(default_factory=dict, repr=False)
 
     @property
     def plan(self) -> Plan:
         """The federation's plan."""
-        return self.ground.plan
+        return self.terms.plan
 
     @property
     def federation(self) -> str:
         """The federation's name."""
-        return self.ground.plan.federation
+        return self.plan.federation
 
-    def standing(self) -> Standing:
-        """Where the federation stands in this transaction."""
-        found = windows.last(self.tx, self.federation)
+    def window(self, number: int) -> Found | None:
+        """The window with this number; looked up once, until `forget_windows`."""
+        if number not in self._windows:
+            self._windows[number] = windows.find(self.tx, self.federation, number)
+        return self._windows[number]
+
+    def newest(self) -> Found | None:
+        """The newest window; looked up once, until `forget_windows`."""
+        if _NEWEST not in self._windows:
+            self._windows[_NEWEST] = windows.last(self.tx, self.federation)
+        return self._windows[_NEWEST]
+
+    def forget_windows(self) -> None:
+        """One was opened or has ended: look again."""
+        self._windows.clear()
+
+    def standing(self, named: int) -> Standing:
+        """Where the federation stands for an update that names this window; late ones are counted for a late one."""
+        found = self.newest()
         last = found.window.number if found else 0
         target = found.window if found and found.is_open else None
-        late = updates.late_in(self.tx, self.federation, last) if target else 0
+        late = updates.late_in(self.tx, self.federation, last) if target and named != last else 0
         halted = target is None and federations.halted(self.tx, self.federation, last) is not None
         return Standing(last=last, target=target, late=late, halted=halted)
 

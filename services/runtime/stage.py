@@ -181,6 +181,7 @@ class Stage(Generic[S]):
         try:
             self._take(entries)
         except Away:
+            self._blameless = (entries[0].stream, entries[0].id) if entries else None
             raise
         except Unreadable as error:
             if len(entries) != 1:

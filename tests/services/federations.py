@@ -63,7 +63,7 @@ quorum = 2
 invite = 1.0
 deadline_s = 6.0
 late = "{late}"
-max_staleness = 2
+max_staleness = {staleness}
 {windows}
 [select]
 policy = "uniform"
@@ -82,11 +82,13 @@ minimum_crowd = {crowd}
 
 
 def plan(  # noqa: PLR0913  # a plan is told by name
-    *, goal: int = 3, late: str = "fold", noise: float = 2.0, budget: float = 1e6, crowd: int = 2, windows: int = 0
+    *, goal: int = 3, late: str = "fold", noise: float = 2.0, budget: float = 1e6, crowd: int = 2, windows: int = 0, staleness: int = 2
 ) -> Plan:
     """A plan; `windows` is how many there are, 0 for no end."""
     limit = f"windows = {windows}" if windows else ""
-    text = TOML.format(goal=goal, late=late, noise=noise, budget=budget, crowd=crowd, windows=limit)
+    text = TOML.format(
+        goal=goal, late=late, noise=noise, budget=budget, crowd=crowd, windows=limit, staleness=staleness
+    )
     return from_toml(text, MODEL)
 
 

@@ -69,6 +69,13 @@ def test_a_part_that_comes_twice_counts_once() -> None:
     assert [one.said for one in taken] == [(), (), (), (), (received(first, PUMP, LARGE),)]
 
 
+def test_what_has_come_of_an_update_is_kept_when_it_begins_again() -> None:
+    first, second, third = PUMP.parts(LARGE)
+    here = arrivals()
+    *_, last = [receive(here, came(part)) for part in (first, second, first, third)]
+    assert last.said == (received(first, PUMP, LARGE),)
+
+
 def test_an_update_that_is_sent_again_is_received_again() -> None:
     (part,) = PUMP.parts(SMALL)
     here = arrivals()

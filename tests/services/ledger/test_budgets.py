@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine, insert, select
 
 from services.ledger import budgets
+from services.ledger.budgets import Hold
 from services.ledger.engine import connect, reading, writing
 from services.ledger.migrate import migrate
 from services.ledger.tables import BUDGETS, CHARGES
@@ -25,7 +26,8 @@ def engine(tmp_path: Path) -> Engine:
 
 def reserve(engine: Engine, number: int, loss: int, limit: int = 100, place: tuple[str, str, int] = PLACE) -> bool:
     with writing(engine) as tx:
-        return budgets.reserve(tx, place, identity(number), loss, limit)
+        held = budgets.held(tx, identity(number))
+        return budgets.reserve(tx, Hold(identity(number), *place, loss), limit, held) is not None
 
 
 def identity(number: int) -> bytes:

@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, column, insert, table, text
 
 from mizzle.errors import Away, Misconfigured
 from services.ledger.engine import connect, reading, writing
@@ -40,7 +40,7 @@ def test_a_transaction_that_fails_has_not_happened(engine: Engine) -> None:
 def write_twice(engine: Engine, second_table: str) -> None:
     with writing(engine) as tx:
         tx.execute(text("INSERT INTO t VALUES (1)"))
-        tx.execute(text(f"INSERT INTO {second_table} VALUES (1)"))
+        tx.execute(insert(table(second_table, column("x"))).values(x=1))
 
 
 def test_a_reader_sees_what_was_committed_and_does_not_wait(engine: Engine) -> None:

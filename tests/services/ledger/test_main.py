@@ -12,7 +12,7 @@ from tests.services.federations import MODEL, TOML
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    text = TOML.format(goal=3, late="fold", noise=2.0, budget=10.0, crowd=2, windows="")
+    text = TOML.format(goal=3, late="fold", noise=2.0, budget=10.0, crowd=2, windows="", staleness=2)
     (tmp_path / "plan.toml").write_text(text)
     (tmp_path / "w.safetensors").write_bytes(MODEL)
     return tmp_path

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_struct
 
 from mizzle.envelope import Key
 from mizzle.errors import Misconfigured
@@ -54,7 +55,7 @@ def verdict(
 def placed(
     what: Verdict, named: Window | None = WINDOW, standing: Standing = OPEN, *, has_sent: bool = False
 ) -> Bind | Wait | Refuse:
-    return place(PLAN, what, named, standing, has_sent=has_sent)
+    return place(terms_of(PLAN), what, named, standing, has_sent=has_sent)
 
 
 def reason(decided: Bind | Wait | Refuse) -> str:
@@ -150,8 +151,10 @@ def test_one_draw_of_noise_covers_all_that_a_device_has_in_a_sum() -> None:
     assert (terms.loss(0, 64), terms.loss(64, 64), terms.loss(64, 0)) == (2**32 // 4, 3 * 2**32 // 4, 0)
 
 
-def test_the_stricter_budget_is_the_limit() -> None:
-    assert terms_of(plan(budget=2.0)).limit < terms_of(plan(budget=3.0)).limit <= 2**62
+@pytest.mark.parametrize("stricter", ["device_budget", "federation_budget"])
+def test_the_stricter_budget_is_the_limit(stricter: str) -> None:
+    strict = replace_struct(PLAN, privacy=replace_struct(PLAN.privacy, **{stricter: 2.0}))
+    assert terms_of(strict).limit == terms_of(plan(budget=2.0)).limit < terms_of(PLAN).limit
 
 
 def test_a_budget_beyond_all_integers_of_the_ledger_is_cut() -> None:

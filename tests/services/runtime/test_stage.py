@@ -22,7 +22,7 @@ from services.runtime.stage import Service, Stage, Stores, recalled, remembered
 from tests.services.gateway.devices import Device
 from tests.services.grounds import Grounds, founded, release
 
-TIMES = 1_000
+TIMES = 100
 
 
 class Sum(Struct):
@@ -169,8 +169,15 @@ def test_an_update_that_cannot_be_read_is_buried_at_once_and_refused(bench: Benc
 
 
 def test_an_update_that_breaks_the_step_is_buried_at_the_third_try_and_refused(bench: Bench) -> None:
+    tried: list[Message] = []
+
+    def counted(ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+        tried.extend([event.message] if isinstance(event, Told) else [])
+        return step(ground, state, event)
+
     good, bad, better = bench.receive(1, 66, 2)
-    bench.stage().run(until(lambda: len(bench.said("judged")) == 2))
+    bench.stage(replace(DETECTOR, step=counted)).run(until(lambda: len(bench.said("judged")) == 2))
+    assert tried.count(bad) == 2
     assert bench.said("judged") == [verdict(good), verdict(better)]
     assert (bench.said(DEAD), bench.said("refused")) == ([bad], [refusal(bad)])
 

@@ -260,11 +260,15 @@ class Aggregate(Message, tag="aggregate.v1"):
 
 
 class Abandonment(Message, tag="abandonment.v1"):
-    """The aggregator gives a window up: too few of its cohort had come by the deadline. No noise was drawn."""
+    """The aggregator gives a window up: too few had come by the deadline, or were left after a rejection.
+
+    After a rejection noise was drawn, though nothing of it left: then what was reserved is settled and not void.
+    """
 
     window: WindowNumber
     arrived: Count
     quorum: Count
+    noise_was_drawn: bool = False
 
 
 class Release(Message, tag="release.v1"):

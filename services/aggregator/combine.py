@@ -141,9 +141,14 @@ def _sealed(ground: Ground, state: State, gathering: Gathering, key: bytes) -> M
 
 
 def _given_up(state: State, gathering: Gathering) -> Moved[State]:
+    abandonment = Abandonment(
+        window=gathering.window.number,
+        arrived=len(gathering.arrived),
+        quorum=gathering.window.quorum,
+        noise_was_drawn=gathering.phase in {SEALED, DUE},
+    )
     gathering.phase = GIVEN_UP
-    window, arrived = gathering.window, len(gathering.arrived)
-    return Moved(state, booked=(Abandonment(window=window.number, arrived=arrived, quorum=window.quorum),))
+    return Moved(state, booked=(abandonment,))
 
 
 def _noised(ground: Ground, gathering: Gathering, sigma: int, key: bytes) -> Integers:

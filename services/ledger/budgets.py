@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from services.ledger.tables import BUDGETS, CHARGES
+from services.ledger.tables import BUDGETS, CHARGES, DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -57,6 +57,14 @@ def with_room(tx: Connection, devices: Collection[str], loss: int, limit: int) -
     """Those of `devices` that may lose `loss` more without passing `limit`."""
     room = _SPENT + loss <= limit
     return set(tx.execute(select(BUDGETS.c.device).where(BUDGETS.c.device.in_(devices), room)).scalars())
+
+
+def how_many_with_room(tx: Connection, federation: str, loss: int, limit: int) -> int:
+    """How many devices of the federation may lose `loss` more without passing `limit`."""
+    members = DEVICES.join(BUDGETS, BUDGETS.c.device == DEVICES.c.device)
+    wanted = select(func.count()).select_from(members)
+    wanted = wanted.where(DEVICES.c.federation == federation, _SPENT + loss <= limit)
+    return int(tx.execute(wanted).scalar_one())
 
 
 def held(tx: Connection, update_id: bytes) -> int:

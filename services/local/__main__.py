@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mizzle.errors import Away, Misconfigured
-from services.local.demo import demo
+from services.local.demo import DEFAULT_SEED, demo
 from services.local.up import up
 from services.local.verdict import FAILED
 
@@ -21,7 +21,9 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, help="The whole sy
 
 @app.command("demo")
 def demo_command(
-    seed: Annotated[int, typer.Option(help="who loses the network, who is hostile, how devices shuffle")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="who loses the network, who is hostile, how devices shuffle")
+    ] = DEFAULT_SEED,
     budget: Annotated[float | None, typer.Option(help="stop before any device's ε passes this")] = None,
     json: Annotated[Path | None, typer.Option(help="write the evidence to this file as well")] = None,
 ) -> None:

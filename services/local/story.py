@@ -116,10 +116,10 @@ class Story:
         if 3 <= len(members) < self.federation.plan.window.goal - 1:  # noqa: PLR2004  # some, and not yet all
             child = self.federation.processes["aggregator"]
             child.kill(signal.SIGKILL)
-            child.wait(5.0)
-            self.killed = Killed("aggregator", child.pid, signal.SIGKILL, rows[-1].window, frozenset(members))
+            ended_by = signal.Signals(-child.wait(5.0))
+            self.killed = Killed("aggregator", child.pid, ended_by, rows[-1].window, frozenset(members))
             has = f"window {rows[-1].window} has {len(members)} members"
-            self.scene.happened(f"the aggregator (pid {child.pid}) is killed with SIGKILL while {has}")
+            self.scene.happened(f"the aggregator (pid {child.pid}) is killed with {ended_by.name} while {has}")
 
     def _subscribe(self, rows: list[Row]) -> None:
         if self.subscriber is None and rows and rows[-1].window >= SUBSCRIBE_IN:

@@ -43,6 +43,7 @@ class Played:
     accuracies: tuple[float, ...]
     halt: tuple[str, str]
     wall_s: float
+    least_accuracy: float
 
     @property
     def was_stopped(self) -> bool:
@@ -61,6 +62,10 @@ def judged(played: Played, console: Console, report: Path | None = None) -> int:
         wall_s=played.wall_s,
     )
     complaints = evidence.contradictions(found) if played.was_stopped else evidence.complaints(found)
+    if not played.was_stopped and found.accuracy < played.least_accuracy:
+        complaints.append(
+            f"the accuracy is {found.accuracy:.3f}, with this seed it is at least {played.least_accuracy}"
+        )
     complaints += _replayed(played, console)
     if report:
         report.write_text(json.dumps(found.to_json(), indent=1) + "\n")
@@ -82,7 +87,7 @@ def _alone(plan: Plan) -> float:
 
 
 def _replayed(played: Played, console: Console) -> list[str]:
-    """Rebuild every release from ledger and payloads, by a program that shares nothing with the services."""
+    """Rebuild every release from ledger and payloads, by a program that imports nothing of the services."""
     given = (played.ledger, played.payloads, played.auditor_key)
     argv = [sys.executable, "-m", "examples.replay", *map(str, given)]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -52,7 +52,7 @@ def abandoned(page: Page, abandonment: Abandonment) -> list[Message]:
     if found is None or not found.is_open:
         return _said(page, number)
     why = f"{abandonment.arrived} arrived, the quorum is {abandonment.quorum}"
-    return _given_up(page, number, why, noise_was_drawn=False)
+    return _given_up(page, number, why, noise_was_drawn=abandonment.noise_was_drawn)
 
 
 def _count_members(page: Page, candidate: Candidate) -> tuple[bytes, ...]:

@@ -46,15 +46,18 @@ def halt(page: Page, after: int, reason: Literal["budget", "complete"], why: str
 
 def _next(page: Page, asked: Opening, after: int) -> list[Message]:
     members = enrolments.enrolled(page.tx, page.federation, asked.cohort)
-    able = budgets.with_room(page.tx, members, page.terms.loss(0, FULL_WEIGHT), page.terms.limit)
+    loss, limit = page.terms.loss(0, FULL_WEIGHT), page.terms.limit
+    able = budgets.with_room(page.tx, members, loss, limit)
     quorum = page.plan.window.quorum
     if len(members) < quorum:
         _log.warning("no window opens", asked=len(asked.cohort), enrolled=len(members), quorum=quorum)
         return []
-    if len(able) < quorum:
-        why = f"{len(able)} of {len(members)} devices have budget left for another window, its quorum is {quorum}"
+    if (left := budgets.how_many_with_room(page.tx, page.federation, loss, limit)) < quorum:
+        why = f"devices with budget left for another window: {left}, its quorum is {quorum}"
         halt(page, after, "budget", why)
         return _halted(page, after)
+    if len(able) < quorum:  # others can: the selector asks again, with another cohort
+        return []
     cohort = [device for device in asked.cohort if device in able]
     base = releases.next_base(page.tx, page.federation, page.plan)
     window = window_of(page.plan, after + 1, base, asked, cohort)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 BEGINNING: Final = "0-0"
 MOST_BATCH_BYTES: Final = 4 * 1024 * 1024
+MOST_DEAD: Final = 10_000
+"""So many dead letters are kept, the newest; nobody reads them but people."""
+
 MOST_WAITING: Final = 200_000
 """A stream with so many entries takes no more: its writer waits, and whoever writes to that waits too."""
 
@@ -36,7 +40,8 @@ redis.call('HINCRBY', KEYS[1], 'version', 1)
 return {'taken', redis.call('HGETALL', KEYS[1])}
 """
 
-# ARGV: epoch, version, room, [state] or nothing, cursors (name, id), outputs (key, body), trims (stream key, name,
+# ARGV: epoch, version, room, [state] or nothing, cursors (name, id), outputs (key, body, how many stay),
+# trims (stream key, name,
 # reader keys). Each list is preceded by its length; a key is its index in KEYS. KEYS[1] is our own place.
 _COMMIT: Final = """
 local at = 0
@@ -48,14 +53,17 @@ local fields = {'version', string.format('%d', tonumber(version) + 1)}
 for _ = 1, tonumber(take()) do fields[#fields + 1] = 'state'; fields[#fields + 1] = take() end
 for _ = 1, tonumber(take()) do fields[#fields + 1] = 'cursor:' .. take(); fields[#fields + 1] = take() end
 local outputs = {}
-for _ = 1, tonumber(take()) do outputs[#outputs + 1] = {KEYS[tonumber(take())], take()} end
+for _ = 1, tonumber(take()) do outputs[#outputs + 1] = {KEYS[tonumber(take())], take(), tonumber(take())} end
 for _, output in ipairs(outputs) do
   local kind = redis.call('TYPE', output[1]).ok
   if kind ~= 'none' and kind ~= 'stream' then return {'type', output[1], kind} end
-  if redis.call('XLEN', output[1]) >= room then return {'full', output[1]} end
+  if not output[3] and redis.call('XLEN', output[1]) >= room then return {'full', output[1]} end
 end
 redis.call('HSET', KEYS[1], unpack(fields))
-for _, output in ipairs(outputs) do redis.call('XADD', output[1], '*', 'm', output[2]) end
+for _, output in ipairs(outputs) do
+  redis.call('XADD', output[1], '*', 'm', output[2])
+  if output[3] then redis.call('XTRIM', output[1], 'MAXLEN', '~', output[3]) end
+end
 local function parts(id) local ms, n = string.match(id, '(%d+)-(%d+)'); return tonumber(ms), tonumber(n) end
 for _ = 1, tonumber(take()) do
   local stream, name, lowest, low_ms, low_n = KEYS[tonumber(take())], take(), nil, nil, nil
@@ -186,7 +194,9 @@ class RedisLog:
         argv += [0] if state is None else [1, state]
         argv += [len(cursors), *(part for name, entry in cursors.items() for part in (name, entry))]
         argv += [len(outputs)]
-        argv += [part for output in outputs for part in (keys.index(self._space.stream(output.stream)), output.body)]
+        for output in outputs:
+            most = MOST_DEAD if output.stream == DEAD else ""
+            argv += [keys.index(self._space.stream(output.stream)), output.body, most]
         argv += [len(self._hop.reads)]
         for name in self._hop.reads:
             places = [keys.index(self._space.place(service)) for service in readers(name)]
@@ -217,9 +227,10 @@ class RedisLog:
         self._ask(self._client.expire, key, 3600)
         return int(count)
 
-    def dead(self, entry: Entry) -> Output:
-        """The dead letter for an entry that nobody could read: its bytes as they are."""
-        return Output(DEAD, entry.body)
+    def dead(self, entry: Entry, service: str, why: str) -> Output:
+        """The dead letter for an entry that nobody could read: its bytes, where they stood, and the reason."""
+        letter = {"stream": entry.stream, "entry": entry.id, "service": service, "why": why, "body": entry.body}
+        return Output(DEAD, msgspec.msgpack.encode(letter))
 
     def beat(self, at: int, behind: Mapping[str, str]) -> None:
         """Say that this hop's loop turns, and how far it has read."""

@@ -68,7 +68,7 @@ def health(hop: Hop, settings: Settings) -> dict[str, Any]:
         return report | {"why": f"{hop.service} has never turned here: start it, or see in its log what it waits for"}
     age = time.time_ns() // 1_000_000 - pulse
     late = f"{hop.service} last turned {age} ms ago, wanted less than {FRESH_MS}: see its log, start it again"
-    return report | {"healthy": age < FRESH_MS, "pulse_age_ms": age, "why": "" if age < FRESH_MS else late}
+    return report | {"healthy": age < FRESH_MS, "pulse_age_ms": age, "why": "" if abs(age) < FRESH_MS else late}
 
 
 def _attended(hop: Hop, work: Work, arguments: Sequence[str]) -> int:

@@ -24,7 +24,18 @@ import structlog
 
 from mizzle.codec import decode_between_services, encode
 from mizzle.errors import Away, Fenced, Unreadable
-from mizzle.messages import Message, Refusal, refers_to
+from mizzle.messages import (
+    Candidate,
+    Decline,
+    Enrolment,
+    Message,
+    Presence,
+    Received,
+    Refusal,
+    Unauthenticated,
+    Verdict,
+    refers_to,
+)
 from mizzle.moves import Ground, Moved, Tick, Told
 from services.pipeline import Hop, hears
 from services.runtime.redis_log import Entry, Output, Place, RedisLog
@@ -39,6 +50,8 @@ S = TypeVar("S")
 WAIT_MS: Final = 100
 MOST_TRIES: Final = 3
 PULSE_MS: Final = 1000
+
+FROM_OUTSIDE: Final = (Enrolment, Presence, Decline, Received, Refusal, Unauthenticated, Verdict)
 
 _log = structlog.get_logger()
 
@@ -164,7 +177,7 @@ class Stage(Generic[S]):
             return self._guarded(entries)
         for entry in entries:
             self._careful -= 1
-            if self._tries(entry) >= MOST_TRIES:
+            if self._tries(entry) >= MOST_TRIES and _came_from_outside(entry):
                 self._bury(entry, f"{self._service.hop.service} could not take it {MOST_TRIES - 1} times")
             else:
                 self._guarded([entry])
@@ -227,10 +240,14 @@ class Stage(Generic[S]):
         ]
         self._place = self._stores.log.commit(self._place, remembered(work.state), cursors, outputs)
         self._state, self._cursors, self._uncommitted = work.state, cursors, 0
+        for booking in work.booked if self._service.book is not None else ():
+            if isinstance(booking.told.message, Candidate):  # released, its blobs are the ledger's; rejected, nobody's
+                for digest in booking.told.attached:
+                    self._stores.spool.discard(digest)
 
     def _bury(self, entry: Entry, why: str) -> None:
         _log.error("dead letter", stream=entry.stream, entry=entry.id, why=why)
-        outputs = [self._stores.log.dead(entry)]
+        outputs = [self._stores.log.dead(entry, self._service.hop.service, why)]
         outputs += [Output("refused", encode(refusal)) for refusal in _refusals(entry, self._service.hop)]
         cursors = {**self._cursors, entry.stream: entry.id}
         self._place = self._stores.log.commit(self._place, remembered(self._state), cursors, outputs)
@@ -257,6 +274,17 @@ class Stage(Generic[S]):
         if self._uncommitted:
             self._place = self._stores.log.commit(self._place, remembered(self._state), self._cursors)
             self._uncommitted = 0
+
+
+def _came_from_outside(entry: Entry) -> bool:
+    """Whether a device made what is in this entry, so that it may be poison.
+
+    What our own services decided is tried for ever: buried, it would leave a window that never ends.
+    """
+    try:
+        return isinstance(decode_between_services(entry.body), FROM_OUTSIDE)
+    except Unreadable:
+        return True
 
 
 def _pause(seconds: float, stopping: Callable[[], bool]) -> None:

@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from safetensors.numpy import save
 from sqlalchemy import Table, select
@@ -82,7 +83,14 @@ minimum_crowd = {crowd}
 
 
 def plan(  # noqa: PLR0913  # a plan is told by name
-    *, goal: int = 3, late: str = "fold", noise: float = 2.0, budget: float = 1e6, crowd: int = 2, windows: int = 0, staleness: int = 2
+    *,
+    goal: int = 3,
+    late: str = "fold",
+    noise: float = 2.0,
+    budget: float = 1e6,
+    crowd: int = 2,
+    windows: int = 0,
+    staleness: int = 2,
 ) -> Plan:
     """A plan; `windows` is how many there are, 0 for no end."""
     limit = f"windows = {windows}" if windows else ""
@@ -190,14 +198,14 @@ class Federation:
             reference(body).digest: body for body in (total, model)
         }
 
-    def release(self, aggregate: Aggregate, version: int | None = None) -> Release:
-        """The signed release of an aggregate."""
-        key, privacy = keys.read(self.folder / "keys", "release"), self.plan.privacy
+    def release(self, aggregate: Aggregate, role: str = "release", **claims: Any) -> Release:
+        """The release of an aggregate, signed by the key of this role; its manifest says what `claims` say."""
+        key, privacy = keys.read(self.folder / "keys", role), self.plan.privacy
         latest = self.ledger.releases(1)
         said = manifest.Manifest(
             schema=1,
             federation="pumps",
-            version=version or aggregate.base.version + 1,
+            version=aggregate.base.version + 1,
             window=aggregate.window,
             members=len(aggregate.members),
             model=manifest.ModelFile(
@@ -209,6 +217,7 @@ class Federation:
             expires=manifest.moment(2),
             privacy=manifest.Privacy(epsilon=1.0, delta=privacy.delta, sentence=sentence(1.0, privacy.delta)),
         )
+        said = msgspec.structs.replace(said, **claims)
         signed = manifest.sign(said, key.sign, key.public_key)
         return Release(
             version=said.version,

@@ -268,13 +268,13 @@ def test_a_window_that_is_still_open_rejects_nobody() -> None:
 def test_a_window_of_which_too_few_are_left_is_given_up() -> None:
     moved = sealed(charged("pump-0"), charged("pump-1"))
     again = fold(step, ground(), moved.state, [rejected("pump-1"), tick(61)])
-    assert (again.said, again.booked) == ((), (Abandonment(window=1, arrived=1, quorum=2),))
+    assert (again.said, again.booked) == ((), (Abandonment(window=1, arrived=1, quorum=2, noise_was_drawn=True),))
 
 
 def test_a_window_whose_rejected_member_cannot_be_subtracted_is_given_up() -> None:
     moved = sealed(*map(charged, DEVICES))
     again = fold(step, ground(), moved.state, [replace(rejected("pump-1"), attached={}), tick(61)])
-    assert (again.said, again.booked) == ((), (Abandonment(window=1, arrived=4, quorum=2),))
+    assert (again.said, again.booked) == ((), (Abandonment(window=1, arrived=4, quorum=2, noise_was_drawn=True),))
 
 
 def test_a_closed_window_is_forgotten_and_never_opens_again() -> None:

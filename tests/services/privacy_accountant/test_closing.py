@@ -1,10 +1,12 @@
 """The end of a window: released with all its members or none, or abandoned with everything that was open in it."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from mizzle.manifest import ModelFile
 from mizzle.messages import (
     Abandoned,
     Abandonment,
@@ -147,11 +149,41 @@ def test_a_reservation_of_a_sealed_window_is_settled_when_its_update_is_refused_
     assert ours.book(candidate, attached=attached) == said
 
 
-@pytest.mark.parametrize("version", [0, 2])
-def test_a_candidate_that_does_not_follow_the_newest_release_is_dropped(ours: Federation, version: int) -> None:
+def test_a_reservation_of_a_sealed_window_is_settled_when_its_update_becomes_too_stale(tmp_path: Path) -> None:
+    ours = federation(tmp_path, plan(staleness=0))
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts[:2])
+    ours.book(candidate, attached=attached)
+    said = ours.book(opening(1, DEVICES[:3]))
+    assert ours.reasons(said) == ["stale"]
+    assert ours.row(BUDGETS, device="pump-3") == {"device": "pump-3", "settled": 2**30, "reserved": 0}
+    assert ours.book(opening(1, DEVICES[:3])) == said
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"version": 7},
+        {"window": 7},
+        {"plan": "0" * 64},
+        {"previous": "0" * 64},
+        {"federation": "valves"},
+        {"model": ModelFile(digest="0" * 64, size=1, format="safetensors")},
+        {"role": "invitation"},
+    ],
+    ids=lambda claims: next(iter(claims)),
+)
+def test_a_candidate_whose_manifest_says_something_else_is_dropped(ours: Federation, claims: dict[str, Any]) -> None:
     window, verdicts = filled(ours)
     candidate, attached = ours.candidate(window, verdicts)
-    dropped(ours, with_release(candidate, ours.release(candidate.aggregate, version or 7)), attached)
+    dropped(ours, with_release(candidate, ours.release(candidate.aggregate, **claims)), attached)
+
+
+def test_a_candidate_with_another_digest_of_its_manifest_is_dropped(ours: Federation) -> None:
+    window, verdicts = filled(ours)
+    candidate, attached = ours.candidate(window, verdicts)
+    named = msgspec.structs.replace(candidate.release, manifest_digest=bytes(32))
+    dropped(ours, with_release(candidate, named), attached)
 
 
 def test_a_candidate_made_from_another_model_is_dropped(ours: Federation) -> None:
@@ -171,7 +203,7 @@ def test_a_candidate_that_no_release_key_signed_is_dropped(ours: Federation) -> 
     dropped(ours, with_release(candidate, forged), attached)
 
 
-def test_a_candidate_whose_manifest_names_another_model_is_dropped(ours: Federation) -> None:
+def test_a_candidate_whose_release_is_of_another_aggregate_is_dropped(ours: Federation) -> None:
     window, verdicts = filled(ours)
     candidate, attached = ours.candidate(window, verdicts)
     aggregate = msgspec.structs.replace(candidate.aggregate, model=candidate.aggregate.total)

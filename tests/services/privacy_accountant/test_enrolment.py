@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import delete
 
 from mizzle.codec import decode
 from mizzle.device.enrol import identity_in, parse, sealed_enrolment
@@ -77,6 +78,14 @@ def test_an_enrolment_in_another_federation_enrols_nobody(ours: Federation) -> N
 def test_an_expired_token_enrols_nobody(ours: Federation) -> None:
     sealed = sealed_enrolment(parse(ours.founded.token("pump-1", life_ms=-1)), KEY, counter=1)
     refused(ours, decode(unseal(sealed).header, Enrolment))
+
+
+def test_a_token_that_was_used_enrols_nobody_although_its_device_is_gone(ours: Federation) -> None:
+    enrolment = ours.enrolment("pump-1")
+    ours.book(enrolment)
+    with ours.ledger.write(ours.epoch) as tx:
+        tx.execute(delete(DEVICES))
+    refused(ours, enrolment)
 
 
 def test_a_device_that_belongs_keeps_its_key(ours: Federation) -> None:

@@ -79,10 +79,20 @@ def test_the_federation_halts_where_too_few_can_pay(tmp_path: Path) -> None:
     ours = federation(tmp_path, plan(budget=budget_for(1)))
     ours.run(DEVICES[:3])
     said = ours.book(opening(1, DEVICES))
-    why = "1 of 4 devices have budget left for another window, its quorum is 2"
+    why = "devices with budget left for another window: 1, its quorum is 2"
     assert said == [Halt(after=1, reason="budget", why=why)]
     assert ours.book(opening(1, DEVICES)) == said
     assert len(ours.rows(WINDOWS)) == 1
+
+
+def test_a_cohort_that_cannot_pay_ends_nothing_while_others_can(tmp_path: Path) -> None:
+    """The selector asks again, with other devices."""
+    ours = federation(tmp_path, plan(budget=budget_for(1)))
+    ours.run(DEVICES[:2])
+    assert ours.book(opening(1, DEVICES[:2])) == []
+    (window, *_) = ours.book(opening(1, DEVICES[2:]))
+    assert isinstance(window, Window)
+    assert window.cohort == tuple(DEVICES[2:])
 
 
 def test_a_halt_refuses_those_who_waited(tmp_path: Path) -> None:

@@ -5,20 +5,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
 from msgspec import Struct
 
-from mizzle.codec import decode_between_services
+from mizzle.codec import decode_between_services, encode
 from mizzle.envelope import Key
 from mizzle.errors import Away, Fenced, Unreadable
-from mizzle.messages import Message, Received, Refusal, Release, Unauthenticated, Verdict
+from mizzle.messages import Closed, Message, Received, Refusal, Release, Unauthenticated, Verdict
 from mizzle.moves import Ground, Moved, Tick, Told
 from services.pipeline import DEAD, hop
 from services.runtime.payloads import Spool
 from services.runtime.redis_log import Output, connected
-from services.runtime.stage import Service, Stage, Stores, recalled, remembered
+from services.runtime.stage import MOST_TRIES, Service, Stage, Stores, recalled, remembered
 from tests.services.gateway.devices import Device
 from tests.services.grounds import Grounds, founded, release
 
@@ -83,10 +84,16 @@ class Bench:
 
     def said(self, stream: str) -> list[Message]:
         """All that stands on a stream."""
-        name = f"*stream:{stream}"
+        return [decode_between_services(body) for body in self._bodies(stream)]
+
+    def dead(self) -> list[dict[str, Any]]:
+        """The dead letters."""
+        return [msgspec.msgpack.decode(body) for body in self._bodies(DEAD)]
+
+    def _bodies(self, stream: str) -> list[bytes]:
         client: Any = connected(self.grounds.redis_url)
-        found = [entry for key in client.keys(name) for entry in client.xrange(key)]
-        return [decode_between_services(fields[b"m"]) for _, fields in found]
+        found = [entry for key in client.keys(f"*stream:{stream}") for entry in client.xrange(key)]
+        return [fields[b"m"] for _, fields in found]
 
     def stored(self) -> Sum:
         """The state that was committed."""
@@ -164,7 +171,7 @@ def test_an_update_that_cannot_be_read_is_buried_at_once_and_refused(bench: Benc
     good, bad, better = bench.receive(1, 13, 2)
     bench.stage().run(until(lambda: len(bench.said("judged")) == 2))
     assert bench.said("judged") == [verdict(good), verdict(better)]
-    assert bench.said(DEAD) == [bad]
+    assert [letter["body"] for letter in bench.dead()] == [encode(bad)]
     assert bench.said("refused") == [refusal(bad)]
 
 
@@ -179,7 +186,26 @@ def test_an_update_that_breaks_the_step_is_buried_at_the_third_try_and_refused(b
     bench.stage(replace(DETECTOR, step=counted)).run(until(lambda: len(bench.said("judged")) == 2))
     assert tried.count(bad) == 2
     assert bench.said("judged") == [verdict(good), verdict(better)]
-    assert (bench.said(DEAD), bench.said("refused")) == ([bad], [refusal(bad)])
+    (letter,) = bench.dead()
+    assert (letter["body"], letter["service"], letter["stream"]) == (encode(bad), "anomaly_detector", "received")
+    assert letter["why"]
+    assert bench.said("refused") == [refusal(bad)]
+
+
+def test_what_a_service_of_ours_decided_is_never_buried(bench: Bench) -> None:
+    """A window whose closing was buried would never end: it is tried until it can be taken."""
+    begun: list[Message] = []
+
+    def falls(ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+        if isinstance(event, Told) and isinstance(event.message, Closed):
+            begun.append(event.message)
+            assert len(begun) > 2 * MOST_TRIES
+        return step(ground, state, event)
+
+    bench.grounds.say("received", Closed(window=1))
+    (good,) = bench.receive(1)
+    bench.stage(replace(DETECTOR, step=falls)).run(until(lambda: bool(bench.said("judged"))))
+    assert (bench.said("judged"), bench.dead()) == ([verdict(good)], [])
 
 
 def test_bytes_that_are_no_message_are_buried(bench: Bench) -> None:
@@ -187,9 +213,7 @@ def test_bytes_that_are_no_message_are_buried(bench: Bench) -> None:
     (good,) = bench.receive(1)
     bench.stage().run(until(lambda: bool(bench.said("judged"))))
     assert bench.said("judged") == [verdict(good)]
-    client: Any = connected(bench.grounds.redis_url)
-    (dead,) = client.keys("*stream:dead")
-    assert [fields for _, fields in client.xrange(dead)] == [{b"m": b"\xc1"}]
+    assert [letter["body"] for letter in bench.dead()] == [b"\xc1"]
 
 
 def test_an_entry_is_not_buried_because_a_store_was_away_while_it_was_tried(bench: Bench) -> None:

@@ -5,6 +5,9 @@ What is true of it:
 - Before `connect` and after the connection is gone `is_open` is false, and nothing goes out or comes in.
 - A connection that was accepted has a `generation` of its own. An acknowledgement of an older one is dropped: the
   broker deals its message ids again, and the ack would hit another message, which is then lost (FACTS 5).
+- `_unacked` are the deliveries that the broker has no acknowledgement of, in the order in which they came. They are
+  acknowledged in that order too, whatever the order in which their owner is done with them (MQTT 5 §4.6): one that is
+  done early waits for those before it. Some brokers end a connection that does otherwise.
 - `_wanted` are the filters we are asked to hold. A request stays in `_unsure` until the broker has confirmed it and is
   made again on the next connection; a broker that has forgotten the session is asked for all of them.
 - What is to be published lies in `_waiting`; at most as many as the broker takes at a time are with paho (`_flying`),
@@ -87,7 +90,7 @@ class Line:
         self._asked: dict[int, str] = {}
         self._waiting: deque[Outgoing] = deque()
         self._flying: dict[int, Outgoing] = {}
-        self._unacked: set[int] = set()
+        self._unacked: dict[int, bool] = {}  # message id: is its owner done with it?
         self._most_flying, self._most_packet = _MOST_FLYING, _MOST_PACKET
         self._client = self._made(will)
 
@@ -142,9 +145,12 @@ class Line:
 
     def ack(self, token: AckToken) -> None:
         """Acknowledge a message of this connection; one of an older connection comes again by itself."""
-        if token.generation == self.generation and token.mid in self._unacked:
-            self._unacked.discard(token.mid)
-            self._client.ack(token.mid, 1)
+        if token.generation != self.generation or token.mid not in self._unacked:
+            return
+        self._unacked[token.mid] = True
+        while self._unacked and self._unacked[first := next(iter(self._unacked))]:
+            del self._unacked[first]
+            self._client.ack(first, 1)
 
     def say_goodbye(self) -> None:
         """Disconnect in order: the broker keeps the session and forgets the will."""
@@ -234,7 +240,7 @@ class Line:
         token = None
         if self._terms.manual_ack and message.qos:
             token = AckToken(self.generation, message.mid)
-            self._unacked.add(message.mid)
+            self._unacked[message.mid] = False
         self.events.append(Arrived(message.topic, bytes(message.payload), bool(message.retain), token))
 
     def _on_publish(self, _client: Client, _user: Any, mid: int, reason: ReasonCode, _p: Any) -> None:  # noqa: ANN401

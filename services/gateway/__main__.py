@@ -31,14 +31,17 @@ if TYPE_CHECKING:
     from services.runtime.equipment import Equipment
 
 GATEWAY = hop("gateway")
+MOST_BACKOFF_S = 5.0  # the broker is a neighbour, and a whole fleet waits for us
 
 
 def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
     """Be the gateway until `stopping()`, or until one of its threads has ended."""
     ground, settings = equipment.ground, equipment.settings
     federation = ground.plan.federation
-    coming = MqttBus(settings.broker, "gateway", receive_maximum=RECEIVE_MAXIMUM, manual_ack=True)
-    going = MqttBus(settings.broker, "gateway-delivery", will=will(federation))
+    coming = MqttBus(
+        settings.broker, "gateway", receive_maximum=RECEIVE_MAXIMUM, manual_ack=True, max_backoff_s=MOST_BACKOFF_S
+    )
+    going = MqttBus(settings.broker, "gateway-delivery", will=will(federation), max_backoff_s=MOST_BACKOFF_S)
     heartbeat, courier, inbox = Heartbeat(going, coming, federation), Courier(going), Inbox()
     mirror = Mirror(Originals.of(equipment), courier)
     intake = Intake(

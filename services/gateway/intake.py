@@ -23,7 +23,7 @@ from mizzle.codec import encode
 from mizzle.errors import Away
 from mizzle.messages import Unauthenticated
 from mizzle.topics import Up
-from mizzle.transport.bus import Arrived, Connected
+from mizzle.transport.bus import Arrived, Connected, Disconnected
 from services.gateway.receive import NOBODY, Arrivals, Came, Taken, receive, sender
 from services.runtime.payloads import SpoolFull
 from services.runtime.redis_log import Output
@@ -66,6 +66,8 @@ class Inbox:
                         )
                     # What an older connection brought cannot be acknowledged any more: broker or device sends it again.
                     self._waiting.clear()
+                case Disconnected(why=why):
+                    _log.warning("the line to the broker is down", why=why)
                 case Arrived(topic=topic, token=token) if token is not None and "/up/" in topic:
                     # Without a token it came at QoS 0, which promises nothing and which nothing bounds.
                     self._waiting.append(event)

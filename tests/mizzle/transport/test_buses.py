@@ -117,6 +117,17 @@ class TestBus:
         assert heard.next(Connected) == Connected(session_present=True)
         assert [heard.next(Arrived).body, heard.next(Arrived).body] == [second.body, b"three"]
 
+    def test_acknowledgements_go_out_in_the_order_of_the_deliveries(self) -> None:
+        """Whatever the order they are given in: MQTT 5 §4.6, and some brokers end a connection that does otherwise."""
+        bus, heard = self.reader(manual_ack=True)
+        self.say(b"first", b"second")
+        tokens = [heard.next(Arrived).token for _ in range(2)]
+        for token in reversed(tokens):
+            assert token is not None
+            bus.ack(token)
+        self.say(b"third")
+        assert heard.next(Arrived).body == b"third"
+
     def test_an_acknowledgement_of_an_older_connection_acknowledges_nothing(self) -> None:
         bus, heard = self.reader(manual_ack=True)
         self.say(b"one")

@@ -121,7 +121,10 @@ class Opening(Message, tag="opening.v1"):
 
 
 class Window(Message, tag="window.v1"):
-    """A window is open: a bounded interval of collection on one base model, as the ledger has it."""
+    """A window is open: a bounded interval of collection on one base model, as the ledger has it.
+
+    `optimizer` is what the strategy remembered when it made the base; none where it remembers nothing.
+    """
 
     number: WindowNumber
     base: ModelRef
@@ -133,6 +136,7 @@ class Window(Message, tag="window.v1"):
     seed: Seed
     bound: Bound
     weight_cap: Weight
+    optimizer: BlobRef | None = None
 
 
 class Halt(Message, tag="halt.v1"):
@@ -387,8 +391,8 @@ def refers_to(message: Message) -> tuple[bytes, ...]:
     match message:
         case Received(id=key) | Verdict(id=key) | Charge(id=key):
             return (key,)
-        case Window(base=base):
-            return (base.digest,)
+        case Window(base=base, optimizer=optimizer):
+            return (base.digest, optimizer.digest) if optimizer else (base.digest,)
         case Rejection(members=members):
             return members
         case Aggregate(total=total, model=model, optimizer=optimizer):

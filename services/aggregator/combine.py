@@ -2,9 +2,9 @@
 
 A window's integers are summed as they come. At the goal, or at its deadline, the sum is noised with a key drawn for it
 alone, and the mean becomes the next model by the plan's strategy; with too few of its cohort the window is given up
-instead, and no noise is drawn. What the strategy remembers moves on only when the ledger says that the window was
-released. The sum outlives the sealing, because the ledger may reject a member: it is subtracted and the rest sealed
-again, under a new key.
+instead, and no noise is drawn. What the strategy remembers comes with the window, from the release that it starts
+from: only what was released is remembered. The sum outlives the sealing, because the ledger may reject a member: it is
+subtracted and the rest sealed again, under a new key.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from mizzle.errors import Away
 from mizzle.grid import GAIN, Integers, Vector
@@ -36,12 +35,11 @@ class State(msgspec.Struct, frozen=True):
     """What the aggregator knows between two entries.
 
     `ended` is the newest window that the ledger has closed; `spent` the most that any device is known to have spent or
-    reserved; `memory` what the strategy remembers of the windows that were released.
+    reserved.
     """
 
     ended: WindowNumber = 0
     spent: MuSquared = 0
-    memory: dict[str, np.ndarray] = {}
     gathering: Gathering | None = None
 
 
@@ -78,7 +76,17 @@ def _opened(ground: Ground, window: Window, attached: Mapping[bytes, bytes]) -> 
     base = ground.model if window.base.digest == ground.plan.model.digest else attached.get(window.base.digest)
     if base is None:
         raise Away(f"window {window.number} starts from model {window.base.digest.hex()}, which no store gave us")
-    return sums.opened(window, base, grid_of(ground.plan))
+    return sums.opened(window, base, _memory(window, attached), grid_of(ground.plan))
+
+
+def _memory(window: Window, attached: Mapping[bytes, bytes]) -> dict[str, Vector]:
+    """What the strategy remembered when it made the window's model."""
+    if window.optimizer is None:
+        return {}
+    memory = attached.get(window.optimizer.digest)
+    if memory is None:
+        raise Away(f"window {window.number} goes on from {window.optimizer.digest.hex()}, which no store gave us")
+    return load(memory)
 
 
 def _take_in(ground: Ground, gathering: Gathering, charge: Charge, payload: bytes | None) -> None:
@@ -104,13 +112,11 @@ def _rejected(
 
 
 def _closed(state: State, closed: Closed) -> State:
-    """The state without the window that has ended; if it was released, the strategy remembers it."""
-    gathering, memory = state.gathering, state.memory
+    """The state without the window that has ended."""
+    gathering = state.gathering
     if gathering is not None and gathering.window.number <= closed.window:
-        is_released = gathering.window.number == closed.window and closed.version is not None
-        memory = gathering.next_memory if is_released and gathering.phase == SEALED else memory
         gathering = None
-    return State(max(state.ended, closed.window), state.spent, memory, gathering)
+    return State(max(state.ended, closed.window), state.spent, gathering)
 
 
 def _sealed(ground: Ground, state: State, gathering: Gathering, key: bytes) -> Moved[State]:
@@ -121,8 +127,8 @@ def _sealed(ground: Ground, state: State, gathering: Gathering, key: bytes) -> M
     window = gathering.window
     sigma = mechanism_of(ground.plan).sigma(window.weight_cap, window.bound)
     noised = _noised(ground, gathering, sigma, key)
-    model, memory = _next_model(ground, state, gathering, noised)
-    gathering.phase, gathering.next_memory = SEALED, memory
+    model, memory = _next_model(ground, gathering, noised)
+    gathering.phase = SEALED
     kept = (noised.astype("<i8").tobytes(), model, *([save(memory)] if memory else []))
     total, changed, *optimizer = map(_reference, kept)
     aggregate = Aggregate(
@@ -157,9 +163,7 @@ def _noised(ground: Ground, gathering: Gathering, sigma: int, key: bytes) -> Int
     return sums.total(gathering, grid) + mechanism_of(ground.plan).noise(key, GAIN * sigma, grid.size)
 
 
-def _next_model(
-    ground: Ground, state: State, gathering: Gathering, noised: Integers
-) -> tuple[bytes, dict[str, Vector]]:
+def _next_model(ground: Ground, gathering: Gathering, noised: Integers) -> tuple[bytes, dict[str, Vector]]:
     """The next model's file, and what the strategy must remember for the one after it.
 
     The mean divides by the plan's goal and not by how many came: a constant, so that it tells nothing (DESIGN 4).
@@ -167,7 +171,7 @@ def _next_model(
     window, plan = gathering.window, ground.plan
     mean = noised * grid_of(plan).unit / (GAIN * plan.window.goal * window.weight_cap)
     strategy: Strategy = plug_in("services.aggregator.strategies", plan.combine.strategy)
-    vector, memory = strategy.apply(flat(gathering.base), mean, state.memory)
+    vector, memory = strategy.apply(flat(gathering.base), mean, gathering.memory)
     return filled(gathering.base, vector), memory
 
 

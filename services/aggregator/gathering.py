@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
-from mizzle.grid import Grid, Integers, Levels, add, rotate_back
+from mizzle.grid import Grid, Integers, Levels, Vector, add, rotate_back
 from mizzle.messages import Charge, Member, Rejection, Window
 from mizzle.vocabulary import Seed, UpdateId, Weight
 
@@ -36,18 +36,18 @@ class Gathering(msgspec.Struct):
     given up  has been booked as an Abandonment; kept so that it is booked once
 
     `members` are in the sum. `arrived` are the envelopes of the window's own cohort, contents that were refused among
-    them; folded updates ride along and count towards neither goal nor quorum. `next_memory` is what the strategy will
-    remember if the ledger releases what was sealed.
+    them; folded updates ride along and count towards neither goal nor quorum. `memory` is what the strategy
+    remembers of the windows before it.
     """
 
     window: Window
     base: bytes
     rotated: np.ndarray
     plain: np.ndarray
+    memory: dict[str, np.ndarray] = {}
     phase: Literal["open", "due", "sealed", "given up"] = OPEN
     members: dict[UpdateId, Part] = {}
     arrived: set[UpdateId] = set()
-    next_memory: dict[str, np.ndarray] = {}
 
     def lacks(self, charge: Charge) -> bool:
         """Whether this charge is for us and new: at-least-once delivery brings it again."""
@@ -68,9 +68,9 @@ class Gathering(msgspec.Struct):
         return tuple(Member(id=update, weight=part.weight) for update, part in sorted(self.members.items()))
 
 
-def opened(window: Window, base: bytes, grid: Grid) -> Gathering:
+def opened(window: Window, base: bytes, memory: dict[str, Vector], grid: Grid) -> Gathering:
     """An empty sum for `window`, whose members begin at the model `base`."""
-    return Gathering(window, base, np.zeros(grid.padded, np.int64), np.zeros(grid.size, np.int64))
+    return Gathering(window, base, np.zeros(grid.padded, np.int64), np.zeros(grid.size, np.int64), memory)
 
 
 def arrive(gathering: Gathering, charge: Charge) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import structlog
+from msgspec import structs
 
 from mizzle.vocabulary import FULL_WEIGHT
 from services.ledger import budgets, enrolments, federations, releases, updates, windows
@@ -60,7 +61,9 @@ def _next(page: Page, asked: Opening, after: int) -> list[Message]:
         return []
     cohort = [device for device in asked.cohort if device in able]
     base = releases.next_base(page.tx, page.federation, page.plan)
+    latest = releases.latest(page.tx, page.federation)
     window = window_of(page.plan, after + 1, base, asked, cohort)
+    window = structs.replace(window, optimizer=latest.optimizer if latest else None)
     windows.open_new(page.tx, page.federation, window, page.now)
     page.forget_windows()
     page.audit("window.opened", str(window.number), cohort=cohort, base=base.version, deadline=window.deadline)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
+from safetensors.numpy import load
 
 from mizzle.errors import Away
-from mizzle.grid import GAIN, Integers, rotate_back, signs
+from mizzle.grid import GAIN, Integers, Vector, rotate_back, signs
 from mizzle.messages import Abandonment, Aggregate, BlobRef, Closed, Member, Rejection
 from mizzle.model import filled, flat
 from mizzle.moves import Event, Ground, Moved, Told
@@ -324,21 +326,30 @@ def test_a_state_that_was_stored_goes_on_as_if_it_never_was(events: list[Event])
     assert fold(step, ground(), stored, on).kept == fold(step, ground(), gathered(*events).state, on).kept
 
 
-def test_what_the_strategy_remembers_moves_on_when_the_window_is_released() -> None:
+def test_what_the_strategy_remembers_comes_with_the_window_that_goes_on_from_it() -> None:
+    """Also to an aggregator that has forgotten everything: nothing but the ledger remembers it."""
     land = ground(plan(combine='strategy = "momentum"\nbeta = 0.5'))
-    moved = sealed(charged("pump-0"), charged("pump-1"), on=land)
-    released = step(land, moved.state, Told(Closed(window=1, version=1))).state
-    total, _, optimizer = moved.kept
-    mean = np.frombuffer(total, "<i8") * grid_of(plan()).unit / (GAIN * FULL * plan().window.goal)
-    assert aggregate(moved).optimizer == _reference(optimizer)
-    assert released.memory["velocity"] == pytest.approx(mean)
-    assert recalled(remembered(released), begin(land)).memory["velocity"] == pytest.approx(mean)
+    first = sealed(charged("pump-0"), charged("pump-1"), on=land)
+    made = aggregate(first)
+    assert made.optimizer is not None
+    assert made.optimizer == _reference(first.kept[2])
+    start = base(1, first.kept[1])
+    following = structs.replace(window(number=2, start=start), optimizer=made.optimizer)
+    told = Told(following, {start.digest: first.kept[1], made.optimizer.digest: first.kept[2]})
+    again = fold(step, land, begin(land), [told, charged("pump-2", 2), charged("pump-3", 2), tick(61)])
+    mean = _mean(again.kept[0])
+    assert load(first.kept[2])["velocity"] == pytest.approx(_mean(first.kept[0]))
+    assert load(again.kept[2])["velocity"] == pytest.approx(0.5 * _mean(first.kept[0]) + mean)
 
 
-def test_what_the_strategy_remembers_stays_when_the_window_is_abandoned() -> None:
-    land = ground(plan(combine='strategy = "momentum"'))
-    moved = sealed(charged("pump-0"), charged("pump-1"), on=land)
-    assert step(land, moved.state, Told(Closed(window=1))).state.memory == {}
+def test_a_window_whose_strategy_has_lost_its_memory_is_waited_for() -> None:
+    told = Told(structs.replace(window(), optimizer=BlobRef(digest=bytes(32), size=1)))
+    with pytest.raises(Away, match="window 1 goes on from 0000"):
+        step(ground(), begin(ground()), told)
+
+
+def _mean(total: bytes) -> Vector:
+    return np.frombuffer(total, "<i8") * grid_of(plan()).unit / (GAIN * FULL * plan().window.goal)
 
 
 def _reference(blob: bytes) -> BlobRef:

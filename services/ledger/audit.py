@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from mizzle.errors import Forged
 from services.ledger.tables import AUDIT
@@ -61,6 +61,13 @@ def append(tx: Connection, act: Act) -> Head:
     digest = _hash(row, before.hash)
     tx.execute(insert(AUDIT).values(**row, previous=before.hash, hash=digest))
     return Head(before.seq + 1, digest)
+
+
+def recent(tx: Connection, action: str, since: int, within: int) -> int:
+    """How many of the newest `within` rows say this action, and were written after `since`."""
+    newest = select(AUDIT.c.action, AUDIT.c.at).order_by(AUDIT.c.seq.desc()).limit(within).subquery()
+    wanted = select(func.count()).select_from(newest).where(newest.c.action == action, newest.c.at > since)
+    return int(tx.execute(wanted).scalar_one())
 
 
 def head(tx: Connection) -> Head:

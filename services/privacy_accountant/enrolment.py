@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import hmac
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from mizzle.device.enrol import proof
 from mizzle.envelope import Purpose, seal
 from mizzle.messages import Answer, BlobRef, Identity
-from services.ledger import enrolments, federations
+from services.ledger import audit, enrolments, federations
 from services.ledger.enrolments import Device
 
 if TYPE_CHECKING:
     from mizzle.messages import Enrolment, Message
     from services.ledger.enrolments import Token
     from services.privacy_accountant.page import Page
+
+REFUSED: Final = "enrolment.refused"
+MOST_REFUSED_AN_HOUR: Final = 100
+HOUR_MS: Final = 3_600_000
 
 _log = structlog.get_logger()
 
@@ -30,12 +34,19 @@ def enrolled(page: Page, asked: Enrolment) -> list[Message]:
     why = "another key is enrolled under this name" if known else _fault(page, asked, token)
     if why is not None:
         _log.warning("enrolment refused", device=asked.device, why=why)
-        page.audit("enrolment.refused", asked.device, public_key=asked.public_key.hex(), why=why)
+        _audit(page, asked, why)
         return []
     device = Device(asked.public_key, _identity(page, asked))
     enrolments.enrol(page.tx, page.federation, asked.device, device, page.now)
     page.audit("device.enrolled", asked.device, public_key=asked.public_key.hex())
     return [_answer(asked.device, device)]
+
+
+def _audit(page: Page, asked: Enrolment, why: str) -> None:
+    """Whoever reaches the broker can be refused: what they write into a log that is never cut has to have an end."""
+    newest = audit.recent(page.tx, REFUSED, page.now - HOUR_MS, 2 * MOST_REFUSED_AN_HOUR)
+    if newest < MOST_REFUSED_AN_HOUR:
+        page.audit(REFUSED, asked.device, public_key=asked.public_key.hex(), why=why)
 
 
 def _fault(page: Page, asked: Enrolment, token: Token | None) -> str | None:

@@ -12,6 +12,7 @@ from mizzle.device.enrol import identity_in, parse, sealed_enrolment
 from mizzle.envelope import Key, unseal
 from mizzle.messages import Answer, Enrolment, ServerKey
 from services.ledger.tables import AUDIT, DEVICES, TOKENS
+from services.privacy_accountant.enrolment import MOST_REFUSED_AN_HOUR
 from tests.services.federations import Federation, federation
 
 KEY = Key(hashlib.sha256(b"pump-1").digest())
@@ -95,6 +96,13 @@ def test_a_device_that_belongs_keeps_its_key(ours: Federation) -> None:
     assert ours.book(changed(enrolment, public_key=Key(bytes(32)).public_key)) == []
     assert ours.rows(DEVICES) == before
     assert last_act(ours) == ("enrolment.refused", "pump-1")
+
+
+def test_a_flood_of_refusals_does_not_grow_the_audit_log_without_end(ours: Federation) -> None:
+    enrolment = ours.enrolment("pump-1")
+    for number in range(MOST_REFUSED_AN_HOUR + 20):
+        ours.book(changed(enrolment, device=f"stranger-{number}"))
+    assert sum(row["action"] == "enrolment.refused" for row in ours.rows(AUDIT)) == MOST_REFUSED_AN_HOUR
 
 
 def refused(ours: Federation, enrolment: Enrolment) -> None:

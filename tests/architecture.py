@@ -31,7 +31,7 @@ PLUG_INS = tuple(
 SHELLS = ("mizzle.cli", "mizzle.device", "mizzle.releases", "mizzle.transport")
 """What of the library may act; all else in it is pure."""
 PURE_WITHIN = (
-    *(f"mizzle.device.{name}" for name in ("belief", "effects", "enrol", "events", "fitness")),
+    *(f"mizzle.device.{name}" for name in ("belief", "diary", "effects", "enrol", "events", "fitness")),
     *(f"mizzle.device.{name}" for name in ("session", "speech", "states", "work")),
     "mizzle.transport.bus",
     "services.aggregator.gathering",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from mizzle.device import diary
 from mizzle.device.effects import (
     Accept,
     Clear,
@@ -130,6 +131,8 @@ class Life:
 
     def _perform_all(self, effects: tuple[Effect, ...]) -> None:
         for effect in effects:
+            if (said := diary.line(effect)) is not None:
+                _log.info("%s %s", self._me.device, said)
             try:
                 answer = self._perform(effect)
             except Away as error:
@@ -154,7 +157,6 @@ class Life:
                 self._begin(effect)
             case Note(reason=reason):
                 self.last_note = reason
-                _log.info("%s: %s", self._me.device, reason)
             case Subscribe() | Unsubscribe() | Publish() | Send():
                 self._say(effect)
         return None

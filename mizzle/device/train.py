@@ -12,6 +12,7 @@ device.run()
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 from contextlib import contextmanager
@@ -98,11 +99,17 @@ class Device:
     def run(self) -> None:
         """Take part until `stop`, or until SIGTERM or SIGINT where this is the main thread.
 
+        There it also says on stderr what it does, unless the program has set up logging of its own.
+
         Raises:
             Misconfigured: no training function, no token for a device that does not belong, or a home that is not ours.
         """
         if self._function is None:
             raise Misconfigured("a device wants a training function: put @device.train above it")
+        if (
+            threading.current_thread() is threading.main_thread()
+        ):  # a program of its own; does nothing if it logs already
+            logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
         with self._life(self._trainer(self._function)) as life, self._until_signalled():
             life.live(self._stopping.is_set)
 

@@ -161,7 +161,8 @@ def test_while_it_trains_the_line_is_tended(world: World, gateway: Gateway, devi
         present(gateway)
         assert gateway.heard.next(Delivered) == first
         may_end.set()
-        assert gateway.heard.next(Delivered).update.window == 2
+        # The broker may bring the first once more, out of the session: what it has not acknowledged is sent twice.
+        assert gateway.heard.next(Delivered, lambda update: update != first).update.window == 2
 
 
 def test_a_device_that_stops_says_goodbye(gateway: Gateway, device: Device) -> None:

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
-from safetensors.numpy import save
 from sqlalchemy import Table, select
 
 from mizzle import manifest
-from mizzle.accounting import epsilon, sentence
+from mizzle.accounting import sentence
 from mizzle.codec import decode
 from mizzle.device.enrol import parse, sealed_enrolment
 from mizzle.envelope import Key, Purpose, seal, unseal
@@ -38,66 +36,18 @@ from mizzle.messages import (
     Window,
 )
 from mizzle.moves import Ground, Told
-from mizzle.plan import Plan, from_toml
+from mizzle.plan import Plan
 from mizzle.terms import bound_of, mechanism_of
-from services.ledger import keys, windows
+from services.ledger import keys
 from services.ledger.engine import reading
 from services.ledger.founding import Founded, found
 from services.ledger.ledger import Ledger
 from services.ledger.tables import METADATA, UPDATES
 from services.privacy_accountant.book import book
 from services.runtime.stage import Booking
+from tests.services.plans import MODEL, plan
 
-MODEL = save({"w": np.arange(4, dtype=np.float32)})
 DEVICES = ("pump-1", "pump-2", "pump-3", "pump-4")
-DAY_MS = 24 * 3_600_000
-
-TOML = """
-schema = 1
-federation = "pumps"
-model = "w.safetensors"
-[train]
-[window]
-mode = "rounds"
-goal = {goal}
-quorum = 2
-invite = 1.0
-deadline_s = 6.0
-late = "{late}"
-max_staleness = {staleness}
-{windows}
-[select]
-policy = "uniform"
-[update]
-codec = "hadamard"
-bits = 8
-[combine]
-strategy = "fedavg"
-[privacy]
-mechanism = "gaussian"
-noise_multiplier = {noise}
-device_budget = {budget}
-federation_budget = {budget}
-minimum_crowd = {crowd}
-"""
-
-
-def plan(  # noqa: PLR0913  # a plan is told by name
-    *,
-    goal: int = 3,
-    late: str = "fold",
-    noise: float = 2.0,
-    budget: float = 1e6,
-    crowd: int = 2,
-    windows: int = 0,
-    staleness: int = 2,
-) -> Plan:
-    """A plan; `windows` is how many there are, 0 for no end."""
-    limit = f"windows = {windows}" if windows else ""
-    text = TOML.format(
-        goal=goal, late=late, noise=noise, budget=budget, crowd=crowd, windows=limit, staleness=staleness
-    )
-    return from_toml(text, MODEL)
 
 
 @dataclass
@@ -138,6 +88,13 @@ class Federation:
     def open(self, cohort: Sequence[str] = DEVICES[:3], after: int = 0) -> Window:
         """Open the window that follows `after`."""
         return next(said for said in self.book(opening(after, cohort)) if isinstance(said, Window))
+
+    def filled(self, cohort: Sequence[str] = DEVICES[:3], after: int = 0) -> tuple[Window, list[Verdict]]:
+        """An open window that its whole cohort has sent an update to."""
+        window = self.open(cohort, after)
+        verdicts = [self.verdict(device, window) for device in window.cohort]
+        self.charge(*verdicts)
+        return window, verdicts
 
     def charge(self, *verdicts: Verdict) -> None:
         """Admit these updates."""
@@ -229,19 +186,10 @@ class Federation:
 
     def run(self, cohort: Sequence[str] = DEVICES[:3], after: int = 0) -> Window:
         """A window that is opened, filled by its cohort and released."""
-        window = self.open(cohort, after)
-        verdicts = [self.verdict(device, window, nonce=99) for device in window.cohort]
-        self.charge(*verdicts)
+        window, verdicts = self.filled(cohort, after)
         candidate, attached = self.candidate(window, verdicts)
         self.book(candidate, attached=attached)
         return window
-
-    def ledger_window(self, number: int) -> Window:
-        """The window with this number, which there is."""
-        with reading(self.ledger.engine) as tx:
-            found = windows.find(tx, "pumps", number)
-        assert found is not None
-        return found.window
 
     def give_up(self, window: Window) -> list[Message]:
         """What is said when a window is abandoned."""
@@ -277,11 +225,6 @@ class Federation:
         """Every row of the ledger; how far deliveries are counted left out."""
         skipped = ("deliveries", "positions")
         return {table.name: self.rows(table) for table in METADATA.sorted_tables if table.name not in skipped}
-
-
-def budget_for(updates: int) -> float:
-    """An ε that allows so many full updates at twice the bound as σ, each of μ² = 1/4, and not one more."""
-    return epsilon(updates * 2**30, 1e-5) + 1e-6
 
 
 def opening(after: int, cohort: Sequence[str]) -> Opening:

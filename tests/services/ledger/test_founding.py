@@ -10,7 +10,8 @@ from mizzle.errors import Misconfigured
 from services.ledger import keys
 from services.ledger.founding import found, open_founded
 from services.ledger.tables import AUDIT, TOKENS
-from tests.services.federations import MODEL, Federation, federation, plan
+from tests.services.federations import Federation, federation
+from tests.services.plans import MODEL, plan
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import pytest
 from mizzle.errors import Fenced, Misconfigured
 from mizzle.messages import Charge, Closed, Halt, Message
 from services.ledger.ledger import Ledger
-from tests.services.federations import DEVICES, MODEL, Federation, budget_for, federation, opening, plan
+from tests.services.federations import DEVICES, Federation, federation, opening
+from tests.services.plans import MODEL, budget_for, plan
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.services.federations import MODEL, TOML
+from tests.services.plans import MODEL, TOML
 
 
 @pytest.fixture

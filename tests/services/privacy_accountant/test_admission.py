@@ -9,7 +9,8 @@ from mizzle.messages import Answer, Charge, Refusal, Refused, Unauthenticated, V
 from services.ledger import deliveries
 from services.ledger.engine import reading
 from services.ledger.tables import BUDGETS, CHARGES, UPDATES
-from tests.services.federations import DEVICES, Federation, budget_for, federation, plan
+from tests.services.federations import DEVICES, Federation, federation
+from tests.services.plans import budget_for, plan
 
 
 @pytest.fixture

@@ -8,13 +8,15 @@ from tempfile import TemporaryDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mizzle.codec import decode
 from mizzle.messages import Abandonment, Message, Refusal, Unauthenticated, Verdict, Window
 from services.ledger import audit, deliveries
 from services.ledger.engine import reading
 from services.ledger.tables import BUDGETS, CHARGES, UPDATES, WINDOWS
 from services.privacy_accountant.charge import terms_of
 from services.runtime.stage import Booking
-from tests.services.federations import DEVICES, Federation, budget_for, federation, opening, plan
+from tests.services.federations import DEVICES, Federation, federation, opening
+from tests.services.plans import budget_for, plan
 
 DEED = st.tuples(st.sampled_from(("send", "refuse", "open", "release", "abandon", "forge")), st.integers(0, 11))
 
@@ -36,7 +38,7 @@ def test_the_ledger_adds_up_whatever_is_booked_however_often(batches: Sequence[S
 
 def bookings(ours: Federation, deed: str, number: int) -> list[Booking]:
     """What a batch holds where this is done; `number` chooses a device and a window."""
-    found = [ours.ledger_window(row["number"]) for row in ours.rows(WINDOWS)]
+    found = [decode(row["body"], Window) for row in ours.rows(WINDOWS)]
     if deed == "open":
         ended = [row for row in ours.rows(WINDOWS) if row["state"] != "open"]
         return [ours.booking(opening(len(ended), DEVICES))]

@@ -25,7 +25,8 @@ from services.privacy_accountant.charge import (
     terms_of,
     window_of,
 )
-from tests.services.federations import MODEL, opening, plan
+from tests.services.federations import opening
+from tests.services.plans import MODEL, plan
 
 PLAN = plan()
 BASE = ModelRef(version=0, digest=PLAN.model.digest, size=PLAN.model.size)

@@ -1,12 +1,10 @@
 """The end of a window: released with all its members or none, or abandoned with everything that was open in it."""
 
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
-from mizzle.manifest import ModelFile
 from mizzle.messages import (
     Abandoned,
     Abandonment,
@@ -15,29 +13,20 @@ from mizzle.messages import (
     Closed,
     Counted,
     Halt,
-    Message,
     Rejection,
     Release,
-    Verdict,
     Window,
 )
 from services.ledger import audit
 from services.ledger.engine import reading
-from services.ledger.tables import AUDIT, BUDGETS, CHARGES, RELEASES, UPDATES, WINDOWS
-from tests.services.federations import DEVICES, Federation, federation, opening, plan
+from services.ledger.tables import BUDGETS, CHARGES, RELEASES, UPDATES, WINDOWS
+from tests.services.federations import DEVICES, Federation, federation, opening
+from tests.services.plans import plan
 
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Federation:
     return federation(tmp_path)
-
-
-def filled(ours: Federation, after: int = 0) -> tuple[Window, list[Verdict]]:
-    """An open window that its whole cohort has sent an update to."""
-    window = ours.open(after=after)
-    verdicts = [ours.verdict(device, window) for device in window.cohort]
-    ours.charge(*verdicts)
-    return window, verdicts
 
 
 def outcomes(ours: Federation) -> list[object]:
@@ -49,7 +38,7 @@ def states(ours: Federation) -> list[object]:
 
 
 def test_a_release_counts_every_member_and_says_so_to_each(ours: Federation) -> None:
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     candidate, attached = ours.candidate(window, verdicts)
     said = ours.book(candidate, attached=attached)
     assert said[:2] == [candidate.release, Closed(window=1, version=1)]
@@ -75,7 +64,7 @@ def test_a_release_keeps_the_bytes_that_it_is_made_of(ours: Federation) -> None:
 
 
 def test_a_candidate_that_comes_again_changes_nothing_and_is_told_the_identical_bytes(ours: Federation) -> None:
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     candidate, attached = ours.candidate(window, verdicts)
     said, before = ours.book(candidate, attached=attached), ours.everything()
     assert ours.book(candidate, attached=attached) == said
@@ -83,7 +72,7 @@ def test_a_candidate_that_comes_again_changes_nothing_and_is_told_the_identical_
 
 
 def test_a_member_that_is_not_open_rejects_the_candidate_and_nothing_is_counted(ours: Federation) -> None:
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     uninvited = ours.verdict("pump-4", window)
     ours.charge(uninvited)
     candidate, attached = ours.candidate(window, [*verdicts, uninvited])
@@ -93,7 +82,7 @@ def test_a_member_that_is_not_open_rejects_the_candidate_and_nothing_is_counted(
 
 
 def test_a_member_with_another_weight_is_rejected(ours: Federation) -> None:
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     candidate, attached = ours.candidate(window, verdicts, weight=63)
     said = ours.book(candidate, attached=attached)
     assert said == [Rejection(window=1, members=tuple(verdict.id for verdict in verdicts))]
@@ -101,14 +90,14 @@ def test_a_member_with_another_weight_is_rejected(ours: Federation) -> None:
 
 
 def test_a_member_that_nobody_admitted_is_rejected(ours: Federation) -> None:
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     unknown = msgspec.structs.replace(verdicts[0], id=bytes(32))
     candidate, attached = ours.candidate(window, [*verdicts, unknown])
     assert ours.book(candidate, attached=attached) == [Rejection(window=1, members=(bytes(32),))]
 
 
 def test_a_candidate_sealed_again_without_the_rejected_member_is_released(ours: Federation) -> None:
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     unknown = msgspec.structs.replace(verdicts[0], id=bytes(32))
     candidate, attached = ours.candidate(window, [*verdicts, unknown])
     ours.book(candidate, attached=attached)
@@ -117,7 +106,7 @@ def test_a_candidate_sealed_again_without_the_rejected_member_is_released(ours: 
 
 
 def test_an_open_update_in_no_sum_waits_for_the_next_window_and_keeps_its_reservation(ours: Federation) -> None:
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     candidate, attached = ours.candidate(window, verdicts[:2])
     said = ours.book(candidate, attached=attached)
     assert set(ours.outcomes(said)) == {verdict.id for verdict in verdicts[:2]}
@@ -131,7 +120,7 @@ def test_an_open_update_in_no_sum_waits_for_the_next_window_and_keeps_its_reserv
 
 def test_an_open_update_in_no_sum_is_refused_where_the_plan_folds_none(tmp_path: Path) -> None:
     ours = federation(tmp_path, plan(late="refuse"))
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     candidate, attached = ours.candidate(window, verdicts[:2])
     said = ours.book(candidate, attached=attached)
     assert ours.reasons(said) == ["late"]
@@ -141,7 +130,7 @@ def test_an_open_update_in_no_sum_is_refused_where_the_plan_folds_none(tmp_path:
 def test_a_reservation_of_a_sealed_window_is_settled_when_its_update_is_refused_at_last(tmp_path: Path) -> None:
     """Its noise was drawn, so nothing is given back (I18)."""
     ours = federation(tmp_path, plan(windows=1))
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     candidate, attached = ours.candidate(window, verdicts[:2])
     said = ours.book(candidate, attached=attached)
     assert ours.reasons(said) == ["ended"]
@@ -151,7 +140,7 @@ def test_a_reservation_of_a_sealed_window_is_settled_when_its_update_is_refused_
 
 def test_a_reservation_of_a_sealed_window_is_settled_when_its_update_becomes_too_stale(tmp_path: Path) -> None:
     ours = federation(tmp_path, plan(staleness=0))
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     candidate, attached = ours.candidate(window, verdicts[:2])
     ours.book(candidate, attached=attached)
     said = ours.book(opening(1, DEVICES[:3]))
@@ -160,90 +149,8 @@ def test_a_reservation_of_a_sealed_window_is_settled_when_its_update_becomes_too
     assert ours.book(opening(1, DEVICES[:3])) == said
 
 
-@pytest.mark.parametrize(
-    "claims",
-    [
-        {"version": 7},
-        {"window": 7},
-        {"plan": "0" * 64},
-        {"previous": "0" * 64},
-        {"federation": "valves"},
-        {"model": ModelFile(digest="0" * 64, size=1, format="safetensors")},
-        {"role": "invitation"},
-    ],
-    ids=lambda claims: next(iter(claims)),
-)
-def test_a_candidate_whose_manifest_says_something_else_is_dropped(ours: Federation, claims: dict[str, Any]) -> None:
-    window, verdicts = filled(ours)
-    candidate, attached = ours.candidate(window, verdicts)
-    dropped(ours, with_release(candidate, ours.release(candidate.aggregate, **claims)), attached)
-
-
-def test_a_candidate_with_another_digest_of_its_manifest_is_dropped(ours: Federation) -> None:
-    window, verdicts = filled(ours)
-    candidate, attached = ours.candidate(window, verdicts)
-    named = msgspec.structs.replace(candidate.release, manifest_digest=bytes(32))
-    dropped(ours, with_release(candidate, named), attached)
-
-
-def test_a_candidate_made_from_another_model_is_dropped(ours: Federation) -> None:
-    window, verdicts = filled(ours)
-    candidate, attached = ours.candidate(window, verdicts)
-    other = msgspec.structs.replace(window.base, digest=bytes(32))
-    aggregate = msgspec.structs.replace(candidate.aggregate, base=other)
-    dropped(ours, Candidate(release=candidate.release, aggregate=aggregate), attached)
-
-
-def test_a_candidate_that_no_release_key_signed_is_dropped(ours: Federation) -> None:
-    window, verdicts = filled(ours)
-    candidate, attached = ours.candidate(window, verdicts)
-    forged = msgspec.structs.replace(
-        candidate.release, manifest=candidate.release.manifest.replace(b'"sig":"', b'"sig":"A')
-    )
-    dropped(ours, with_release(candidate, forged), attached)
-
-
-def test_a_candidate_whose_release_is_of_another_aggregate_is_dropped(ours: Federation) -> None:
-    window, verdicts = filled(ours)
-    candidate, attached = ours.candidate(window, verdicts)
-    aggregate = msgspec.structs.replace(candidate.aggregate, model=candidate.aggregate.total)
-    dropped(ours, with_release(candidate, ours.release(aggregate)), attached)
-
-
-def test_a_window_with_too_small_a_crowd_is_never_released(tmp_path: Path) -> None:
-    """Two updates of one device are no crowd of two; its noise was drawn, so the charges stand."""
-    ours = federation(tmp_path)
-    first = ours.open()
-    ours.give_up(first)
-    second = ours.open(after=1)
-    late, in_time = ours.verdict("pump-1", first), ours.verdict("pump-1", second)
-    ours.charge(late, in_time)
-    candidate, attached = ours.candidate(second, [late, in_time])
-    said = ours.book(candidate, attached=attached)
-    assert said[0] == Closed(window=2)
-    assert set(ours.outcomes(said).values()) == {Abandoned(window=2)}
-    assert ours.rows(RELEASES) == []
-    assert ours.row(BUDGETS, device="pump-1")["reserved"] == 0
-    assert {row["state"] for row in ours.rows(CHARGES)} == {"settled"}
-
-
-def test_less_noise_than_planned_is_never_released(ours: Federation) -> None:
-    window, verdicts = filled(ours)
-    candidate, attached = ours.candidate(window, verdicts, sigma=2 * 64 * 2**21 - 1)
-    assert ours.book(candidate, attached=attached)[0] == Closed(window=1)
-    assert (ours.rows(RELEASES), outcomes(ours)) == ([], ["abandoned"] * 3)
-    assert ours.rows(AUDIT)[-1]["action"] == "window.abandoned"
-
-
-def test_a_release_whose_bytes_are_lost_never_is_one(ours: Federation) -> None:
-    window, verdicts = filled(ours)
-    candidate, _ = ours.candidate(window, verdicts)
-    assert ours.book(candidate)[0] == Closed(window=1)
-    assert ours.rows(RELEASES) == []
-
-
 def test_an_abandoned_window_gives_back_what_was_reserved(ours: Federation) -> None:
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     said = ours.give_up(window)
     assert said[0] == Closed(window=1)
     assert ours.outcomes(said) == {verdict.id: Abandoned(window=1) for verdict in verdicts}
@@ -252,7 +159,7 @@ def test_an_abandoned_window_gives_back_what_was_reserved(ours: Federation) -> N
 
 
 def test_an_abandonment_that_comes_again_is_told_the_identical_bytes(ours: Federation) -> None:
-    window, _ = filled(ours)
+    window, _ = ours.filled()
     said, before = ours.give_up(window), ours.everything()
     assert ours.give_up(window) == said
     assert ours.everything() == before
@@ -266,7 +173,7 @@ def test_a_window_that_is_released_cannot_be_abandoned(ours: Federation) -> None
 
 
 def test_a_window_that_is_abandoned_cannot_be_released(ours: Federation) -> None:
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     said = ours.give_up(window)
     candidate, attached = ours.candidate(window, verdicts)
     assert ours.book(candidate, attached=attached) == said
@@ -295,21 +202,10 @@ def test_the_audit_chain_holds_over_a_whole_federation(ours: Federation) -> None
 
 def test_a_release_that_was_written_half_is_not_written(ours: Federation) -> None:
     """The members are counted before the row of the release is written; where that fails, neither stays."""
-    window, verdicts = filled(ours)
+    window, verdicts = ours.filled()
     candidate, attached = ours.candidate(window, verdicts)
     broken = msgspec.structs.replace(candidate.aggregate, sigma=2**80)
     before = ours.everything()
     with pytest.raises(OverflowError):
         ours.book(Candidate(release=candidate.release, aggregate=broken), attached=attached)
     assert ours.everything() == before
-
-
-def dropped(ours: Federation, candidate: Candidate, attached: dict[bytes, bytes]) -> None:
-    before = ours.everything()
-    said: list[Message] = ours.book(candidate, attached=attached)
-    assert said == []
-    assert ours.everything() == before
-
-
-def with_release(candidate: Candidate, release: Release) -> Candidate:
-    return Candidate(release=release, aggregate=candidate.aggregate)

@@ -6,7 +6,8 @@ import pytest
 
 from mizzle.messages import Answer, Charge, Closed, Halt, ModelRef, Window
 from services.ledger.tables import BUDGETS, CHARGES, UPDATES, WINDOWS
-from tests.services.federations import DEVICES, Federation, budget_for, federation, opening, plan
+from tests.services.federations import DEVICES, Federation, federation, opening
+from tests.services.plans import budget_for, plan
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -31,7 +32,7 @@ def demo(seed: int, budget: float | None = None, report: Path | None = None) -> 
         Misconfigured: something that the demo needs is missing here.
         Away: the federation did not come to its end in time.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
     plan, model = planned(PLAN, budget)
     with workplace() as folder, running(folder, plan, model, keep_payloads=True) as federation:
         where = f"{federation.broker.kind} and Redis"

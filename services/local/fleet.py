@@ -9,6 +9,7 @@ printed as JSON lines.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import os
 import runpy
@@ -139,6 +140,7 @@ def _line(device: Device, name: str, will: Will | None) -> Bus:
 
 def main(path: Path) -> None:
     """Run the fleet that the file describes; the process ends when its parent ends it, or when a device falls."""
+    faulthandler.enable()
     fleet = msgspec.json.decode(path.read_bytes(), type=Fleet)
     misfortunes = Misfortunes(fleet)
     for network in misfortunes.networks.values():

@@ -12,7 +12,7 @@ import msgspec
 
 from mizzle.codec import decode
 from mizzle.envelope import unseal
-from mizzle.messages import Update, Window
+from mizzle.messages import Receipt, Refused, Update, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,12 +67,9 @@ class Sight:
         return len(members & {found[0] for found in counted})
 
     def refusals(self) -> list[tuple[bytes, str, int, str]]:
-        """Every refused update: its id, device, named window and reason."""
-        return list(
-            self._ask(
-                "SELECT id, device, named_window, reason FROM updates WHERE federation = ? AND outcome = 'refused'"
-            )
-        )
+        """Every refused update: its id, device, named window, and why, as its receipt says it."""
+        query = "SELECT id, device, named_window, receipt FROM updates WHERE federation = ? AND outcome = 'refused'"
+        return [(key, device, window, _why(receipt)) for key, device, window, receipt in self._ask(query)]
 
     def folds(self) -> list[tuple[bytes, str, int, int, int]]:
         """Every late update that was counted: its id, device, named window, the window it is counted in, its weight."""
@@ -151,6 +148,11 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 def _bytes(sealed: bytes) -> int:
     return len(sealed) + decode(unseal(sealed).header, Update).payload.size
+
+
+def _why(sealed: bytes) -> str:
+    outcome = decode(unseal(sealed).header, Receipt).outcome
+    return f"{outcome.reason}: {outcome.why}" if isinstance(outcome, Refused) else ""
 
 
 def _epsilon(manifest: bytes) -> float:

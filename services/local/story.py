@@ -83,9 +83,9 @@ class Story:
                         self.scene.happened(f"{device} sends its update for window {window} times −{FACTOR}")
 
     def _tell_endings(self) -> None:
-        for key, device, window, reason in self.sight.refusals():
+        for key, device, window, why in self.sight.refusals():
             if self._is_news(key):
-                self.scene.happened(f"{device}'s update for window {window} is refused: {reason}")
+                self.scene.happened(f"{device}'s update for window {window} is refused, {why}")
         for key, device, named, window, weight in self.sight.folds():
             if self._is_news(key):
                 self.scene.happened(

@@ -21,7 +21,7 @@ def up(plan_file: Path | None, devices: tuple[str, ...]) -> None:
     Raises:
         Misconfigured: the plan, or something that the federation needs, is wrong or missing.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)  # a line that is to be copied stays one
     plan, model = planned(plan_file or PLAN)
     with workplace() as folder, running(folder, plan, model, keep_payloads=False) as federation:
         console.print(f"Federation {plan.federation} runs: broker {federation.broker_url}, logs in {folder}/log.")

@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(STAMP)  ## train one model on twenty wrist devices, with losses and kills on the way: ARGS="--json FILE --seed S"
+demo: $(STAMP)  ## train one model on sixteen wrist devices, with losses and kills on the way: ARGS="--json FILE --seed S"
 	$(PYTHON) -m services.local demo $(ARGS)
 
 up: $(STAMP)  ## the same system, empty and waiting for your devices

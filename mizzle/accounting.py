@@ -60,11 +60,6 @@ def delta_of(mu: float, epsilon: float) -> float:
     return _delta_at(epsilon / mu - mu / 2, mu)
 
 
-def rho(mu2: int) -> float:
-    """The same loss as ρ of zero-concentrated DP, μ²/2."""
-    return mu2 * MU2_UNIT / 2
-
-
 def sentence(epsilon: float, delta: float) -> str:
     """The sentence that goes with every ε that is shown: unit, relation, δ, accountant, sampling, trust.
 

@@ -139,6 +139,12 @@ class Window(Message, tag="window.v1"):
     optimizer: BlobRef | None = None
 
 
+class Exhausted(Message, tag="exhausted.v1"):
+    """These devices of a cohort that was asked for have no budget left for another update."""
+
+    devices: tuple[DeviceId, ...]
+
+
 class Halt(Message, tag="halt.v1"):
     """No window may be opened any more: the budget is spent, or the federation has reached its end."""
 
@@ -373,6 +379,7 @@ BetweenServices = (
     | Verdict
     | Opening
     | Window
+    | Exhausted
     | Halt
     | Charge
     | Aggregate

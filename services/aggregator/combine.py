@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from safetensors.numpy import load, save
 
-from mizzle.errors import Away
+from mizzle.errors import Away, Unreadable
 from mizzle.grid import GAIN, Integers, Vector
 from mizzle.messages import Abandonment, Aggregate, BlobRef, Charge, Closed, Rejection, Window
 from mizzle.model import filled, flat
@@ -102,11 +102,13 @@ def _rejected(
     ground: Ground, state: State, gathering: Gathering, members: Sequence[bytes], attached: Mapping[bytes, bytes]
 ) -> Moved[State]:
     """The sum without these members, due to be sealed again; given up if one can no longer be subtracted."""
-    if any(update not in attached for update in members):
-        return _given_up(state, gathering)
     grid, codec = grid_of(ground.plan), codec_of(ground.plan)
-    for update in members:
-        sums.take_out(gathering, update, codec.decode(attached[update], grid), grid)
+    try:
+        levels = [codec.decode(attached[update], grid) for update in members]
+    except (KeyError, Unreadable):
+        return _given_up(state, gathering)
+    for update, of_it in zip(members, levels, strict=True):
+        sums.take_out(gathering, update, of_it, grid)
     gathering.phase = DUE
     return Moved(state)
 
@@ -126,6 +128,7 @@ def _sealed(ground: Ground, state: State, gathering: Gathering, key: bytes) -> M
         return _given_up(state, gathering)
     window = gathering.window
     sigma = mechanism_of(ground.plan).sigma(window.weight_cap, window.bound)
+    noise_key = ground.seal_for_auditor(key)
     noised = _noised(ground, gathering, sigma, key)
     model, memory = _next_model(ground, gathering, noised)
     gathering.phase = SEALED
@@ -138,7 +141,7 @@ def _sealed(ground: Ground, state: State, gathering: Gathering, key: bytes) -> M
         arrived=len(gathering.arrived),
         spent=state.spent,
         sigma=sigma,
-        noise_key=ground.seal_for_auditor(key),
+        noise_key=noise_key,
         total=total,
         model=changed,
         optimizer=optimizer[0] if optimizer else None,

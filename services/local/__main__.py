@@ -27,7 +27,7 @@ def demo_command(
     budget: Annotated[float | None, typer.Option(help="stop before any device's ε passes this")] = None,
     json: Annotated[Path | None, typer.Option(help="write the evidence to this file as well")] = None,
 ) -> None:
-    """Train one model on twenty wrists, through losses, a bad update and a kill; exit 7 if a budget stops it."""
+    """Train one model on sixteen wrists, through losses, a bad update and a kill; exit 7 if a budget stops it."""
     raise typer.Exit(demo(seed, budget, json))
 
 

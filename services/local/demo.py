@@ -1,4 +1,4 @@
-"""The demo: twenty wrists, fifteen windows, four misfortunes, and the evidence that nothing was lost or doubled."""
+"""The demo: sixteen wrists, fifteen windows, four misfortunes, and the evidence that nothing was lost or doubled."""
 
 from __future__ import annotations
 

@@ -43,7 +43,10 @@ def enrolled(page: Page, asked: Enrolment) -> list[Message]:
 
 
 def _audit(page: Page, asked: Enrolment, why: str) -> None:
-    """Whoever reaches the broker can be refused: what they write into a log that is never cut has to have an end."""
+    """Whoever reaches the broker can be refused: they may not fill a log that is never cut.
+
+    Of the newest 200 rows at most 100 are refusals of the last hour; what comes on top is in this service's log alone.
+    """
     newest = audit.recent(page.tx, REFUSED, page.now - HOUR_MS, 2 * MOST_REFUSED_AN_HOUR)
     if newest < MOST_REFUSED_AN_HOUR:
         page.audit(REFUSED, asked.device, public_key=asked.public_key.hex(), why=why)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 from msgspec import structs
 
+from mizzle.messages import Exhausted
 from mizzle.vocabulary import FULL_WEIGHT
 from services.ledger import budgets, enrolments, federations, releases, updates, windows
 from services.privacy_accountant.admission import UNAFFORDABLE, reserve
@@ -57,8 +58,10 @@ def _next(page: Page, asked: Opening, after: int) -> list[Message]:
         why = f"devices with budget left for another window: {left}, its quorum is {quorum}"
         halt(page, after, "budget", why)
         return _halted(page, after)
-    if len(able) < quorum:  # others can: the selector asks again, with another cohort
-        return []
+    spent = sorted(members - able)
+    told = [Exhausted(devices=tuple(spent))] if spent else []
+    if len(able) < quorum:  # others can: the selector asks again, without these
+        return [*told]
     cohort = [device for device in asked.cohort if device in able]
     base = releases.next_base(page.tx, page.federation, page.plan)
     latest = releases.latest(page.tx, page.federation)
@@ -69,7 +72,7 @@ def _next(page: Page, asked: Opening, after: int) -> list[Message]:
     page.audit("window.opened", str(window.number), cohort=cohort, base=base.version, deadline=window.deadline)
     _bind_waiting(page)
     found = page.newest()
-    return _said(page, found) if found else []
+    return [*(_said(page, found) if found else []), *told]
 
 
 def _bind_waiting(page: Page) -> None:

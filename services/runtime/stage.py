@@ -141,12 +141,10 @@ class Stage(Generic[S]):
                     self._turn()
                     pause_s = 0.05
                 self._rest()
-            except Fenced as lost:
-                _log.warning("begin again", why=str(lost))
-                if self._superseded():
-                    raise
             except Away as away:
-                _log.warning("wait", why=str(away), seconds=pause_s)
+                _log.warning("begin again", why=str(away), seconds=pause_s)
+                if isinstance(away, Fenced) and self._superseded():
+                    raise
                 _pause(pause_s * random.uniform(0.5, 1.5), stopping)  # noqa: S311  # jitter, no secret
                 pause_s = min(5.0, 2 * pause_s)
 
@@ -197,8 +195,8 @@ class Stage(Generic[S]):
             self._blameless = (entries[0].stream, entries[0].id) if entries else None
             raise
         except Unreadable as error:
-            if len(entries) != 1:
-                raise Fenced("a batch holds a message that is none: take it apart") from error
+            if len(entries) != 1 or not _came_from_outside(entries[0]):
+                raise Fenced(f"begin again, one entry at a time: {error}") from error
             self._bury(entries[0], str(error))
         except Exception as error:  # the loop's edge: what breaks a step is taken apart, and buried at the third try
             _log.exception("a step failed", entries=len(entries))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mizzle.envelope import Purpose, seal
-from mizzle.messages import Answer, Closed, Halt, Invitation, Opening, Presence, Window
+from mizzle.messages import Answer, Closed, Exhausted, Halt, Invitation, Opening, Presence, Window
 from mizzle.moves import Ground, Moved, Tick, Told
 from mizzle.terms import plug_in
 from mizzle.vocabulary import DeviceId, Instant, WindowNumber
@@ -28,9 +28,11 @@ class State(msgspec.Struct, frozen=True):
 
     `ended` is the newest window that the ledger has closed. While `window` is None, `waiting_since` is the first tick
     without one, and `asked_at` the last at which the ledger was asked for the next. Once `halted`, it is asked no more.
+    The `exhausted` have no budget left: they are asked for only where the others are too few, for the ledger to see.
     """
 
     present: set[DeviceId] = set()
+    exhausted: set[DeviceId] = set()
     ended: WindowNumber = 0
     window: Window | None = None
     waiting_since: Instant | None = None
@@ -54,6 +56,8 @@ def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
             return Moved(opened, said=tuple(_invited(ground, window, device) for device in window.cohort))
         case Told(Closed(window=number)):
             return Moved(_closed(state, number))
+        case Told(Exhausted(devices=devices)) if not state.exhausted.issuperset(devices):
+            return Moved(_replaced(state, exhausted=state.exhausted.union(devices), asked_at=None))
         case Told(Halt()):
             return Moved(_replaced(state, halted=True))
         case Tick(now=now, entropy=entropy) if state.window is None and not state.halted:
@@ -102,7 +106,9 @@ def _is_enough(ground: Ground, present: int, waited_ms: int) -> bool:
 
 def _cohort(ground: Ground, state: State, entropy: bytes) -> tuple[str, ...]:
     policy: Policy = plug_in("services.selector.policies", ground.plan.select)
-    return policy.choose(sorted(state.present), ground.plan.window.invited, _part(entropy, b"cohort"))
+    able = state.present - state.exhausted
+    asked = able if len(able) >= ground.plan.window.quorum else state.present
+    return policy.choose(sorted(asked), ground.plan.window.invited, _part(entropy, b"cohort"))
 
 
 def _part(entropy: bytes, use: bytes) -> bytes:

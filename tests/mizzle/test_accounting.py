@@ -10,7 +10,7 @@ from dp_accounting.pld import PLDAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mizzle.accounting import MU2_UNIT, delta_of, epsilon, most, rho, sentence
+from mizzle.accounting import MU2_UNIT, delta_of, epsilon, most, sentence
 from mizzle.mechanisms.gaussian import Gaussian
 
 logging.set_verbosity(logging.ERROR)
@@ -80,17 +80,12 @@ def test_epsilon_is_the_smallest_that_keeps_delta(mu2: int, delta: float) -> Non
 def test_nothing_released_costs_nothing() -> None:
     assert epsilon(0, 1e-5) == 0
     assert delta_of(0.0, 0.0) == 0
-    assert rho(0) == 0
 
 
 def test_a_loss_that_delta_covers_alone_has_epsilon_zero() -> None:
     """δ(0) = 2Φ(μ/2) − 1, which is .3829 for μ = 1."""
     assert epsilon(ONE, 0.383) == 0
     assert epsilon(ONE, 0.3829) > 0
-
-
-def test_rho_is_half_of_mu_squared() -> None:
-    assert rho(3 * ONE) == 1.5
 
 
 @given(st.floats(0, 1e5), st.floats(1e-12, 0.1))

@@ -273,9 +273,11 @@ def test_a_window_of_which_too_few_are_left_is_given_up() -> None:
     assert (again.said, again.booked) == ((), (Abandonment(window=1, arrived=1, quorum=2, noise_was_drawn=True),))
 
 
-def test_a_window_whose_rejected_member_cannot_be_subtracted_is_given_up() -> None:
+@pytest.mark.parametrize("left", [{}, {digest("pump-1"): payload(one_hot(1)), digest("pump-2"): b"torn"}])
+def test_a_window_whose_rejected_members_cannot_be_subtracted_is_given_up(left: dict[bytes, bytes]) -> None:
+    """All of them or none: what was subtracted before the one that is torn would be missing from the sum."""
     moved = sealed(*map(charged, DEVICES))
-    again = fold(step, ground(), moved.state, [replace(rejected("pump-1"), attached={}), tick(61)])
+    again = fold(step, ground(), moved.state, [replace(rejected("pump-1", "pump-2"), attached=left), tick(61)])
     assert (again.said, again.booked) == ((), (Abandonment(window=1, arrived=4, quorum=2, noise_was_drawn=True),))
 
 

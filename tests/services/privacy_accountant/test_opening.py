@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mizzle.messages import Answer, Charge, Closed, Halt, ModelRef, Window
+from mizzle.messages import Answer, Charge, Closed, Exhausted, Halt, ModelRef, Window
 from services.ledger.tables import BUDGETS, CHARGES, UPDATES, WINDOWS
 from tests.services.federations import DEVICES, Federation, federation, opening
 from tests.services.plans import budget_for, plan
@@ -90,7 +90,7 @@ def test_a_cohort_that_cannot_pay_ends_nothing_while_others_can(tmp_path: Path) 
     """The selector asks again, with other devices."""
     ours = federation(tmp_path, plan(budget=budget_for(1)))
     ours.run(DEVICES[:2])
-    assert ours.book(opening(1, DEVICES[:2])) == []
+    assert ours.book(opening(1, DEVICES[:2])) == [Exhausted(devices=("pump-1", "pump-2"))]
     (window, *_) = ours.book(opening(1, DEVICES[2:]))
     assert isinstance(window, Window)
     assert window.cohort == tuple(DEVICES[2:])
@@ -150,9 +150,10 @@ def test_a_late_update_that_no_budget_allows_is_refused_when_a_window_opens(tmp_
     candidate, attached = ours.candidate(window, in_time)
     ours.book(candidate, attached=attached)
     ours.charge(ours.verdict("pump-3", window))
-    (opened, charge) = ours.book(opening(1, DEVICES))
+    (opened, charge, exhausted) = ours.book(opening(1, DEVICES))
     assert isinstance(opened, Window)
     assert opened.cohort == ("pump-3", "pump-4")
     assert isinstance(charge, Charge)
+    assert exhausted == Exhausted(devices=("pump-1", "pump-2"))
     assert ours.reasons(ours.book(ours.verdict("pump-3", opened))) == ["budget"]
     assert [row["state"] for row in ours.rows(CHARGES)] == ["settled", "settled", "reserved"]

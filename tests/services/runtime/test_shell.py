@@ -101,6 +101,13 @@ def test_a_loop_that_is_stopped_fails_health_within_10_s(children: Processes, gr
     wait_for_health(grounds, 0, 5)
 
 
+def test_a_pulse_from_the_future_is_none(grounds: Grounds) -> None:
+    """A clock that was a day ahead when a service died must not keep it well for a day."""
+    grounds.log("privacy_accountant").beat(time.time_ns() // 1_000_000 + 24 * 3_600_000, {})
+    code, report = health(surroundings(grounds))
+    assert (code, report["healthy"]) == (10, False)
+
+
 def test_a_service_that_never_turned_is_not_healthy(grounds: Grounds) -> None:
     code, report = health(surroundings(grounds))
     assert (code, report["healthy"], report["pulse_age_ms"]) == (10, False, None)
@@ -131,7 +138,7 @@ def test_a_service_that_is_asked_to_stop_commits_and_ends_with_0(
 def test_a_service_whose_redis_is_away_still_stops_at_once(children: Processes, grounds: Grounds) -> None:
     nowhere = {**grounds.environ, "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
     child = children.start("tiny", TINY, nowhere)
-    wait_for_log(child, '"event": "wait"')
+    wait_for_log(child, '"event": "begin again"')
     child.kill(signal.SIGTERM)
     assert child.wait(2) == 0
 

@@ -6,7 +6,7 @@ import pytest
 
 from mizzle.codec import decode
 from mizzle.envelope import Purpose, unseal
-from mizzle.messages import Answer, Closed, Decline, Halt, Invitation, Opening, Presence
+from mizzle.messages import Answer, Closed, Decline, Exhausted, Halt, Invitation, Opening, Presence
 from mizzle.moves import Event, Moved, Told
 from mizzle.terms import bound_of
 from services.runtime.stage import recalled, remembered
@@ -69,6 +69,18 @@ def test_the_cohort_and_the_seed_are_drawn_anew_and_the_seed_tells_nothing() -> 
 def test_the_ledger_is_asked_again_only_when_it_has_not_answered_for_a_while() -> None:
     assert len(openings(*present(6), tick(), tick(1), tick(5))) == 1
     assert len(openings(*present(6), tick(), tick(1), tick(5.001), tick(6))) == 2
+
+
+def test_who_has_no_budget_left_is_not_asked_for_and_the_ledger_is_asked_again_at_once() -> None:
+    poor = Told(Exhausted(devices=("device-1", "device-2")))
+    first, second = openings(*present(8), tick(), poor, tick(1))
+    assert (len(first.cohort), second.cohort) == (6, tuple(f"device-{number}" for number in range(3, 9)))
+
+
+def test_where_too_few_have_budget_left_all_are_asked_for_so_that_the_ledger_can_say_the_end() -> None:
+    poor = Told(Exhausted(devices=tuple(f"device-{number}" for number in range(1, 6))))
+    (opening,) = openings(*present(6), poor, tick())
+    assert opening.cohort == window().cohort
 
 
 def test_who_has_gone_is_not_invited() -> None:

@@ -122,7 +122,8 @@ class Story:
             self.scene.happened(f"the aggregator (pid {child.pid}) is killed with {ended_by.name} while {has}")
 
     def _subscribe(self, rows: list[Row]) -> None:
-        if self.subscriber is None and rows and rows[-1].window >= SUBSCRIBE_IN:
+        is_late = bool(rows) and (rows[-1].window >= SUBSCRIBE_IN or self.sight.halt() is not None)
+        if self.subscriber is None and is_late:
             key = self.federation.founded.public_keys["release"].hex()
             argv = [
                 sys.executable,

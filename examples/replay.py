@@ -25,11 +25,12 @@ from nacl.public import PrivateKey, SealedBox
 from mizzle.codec import decode
 from mizzle.envelope import unseal
 from mizzle.errors import MizzleError
-from mizzle.grid import GAIN, add, fits, rotate_back
+from mizzle.grid import GAIN, Sparse, add, add_sparse, fits, rotate_back
 from mizzle.messages import Update, Window
 from mizzle.model import filled, flat
+from mizzle.payload import read
 from mizzle.plan import from_canonical
-from mizzle.terms import bound_of, codec_of, grid_of, mechanism_of
+from mizzle.terms import bound_of, grid_of, mechanism_of
 from mizzle.vocabulary import FULL_WEIGHT
 
 if TYPE_CHECKING:
@@ -173,17 +174,20 @@ def noised_sum(records: Records, plan: Plan, release: Release) -> Integers:
 
 def integer_sum(records: Records, plan: Plan, release: Release) -> Integers:
     """Σ w·m·q of a release's members (d,), 64 times as large; each window's updates lie in its own rotation."""
-    grid, codec, bound = grid_of(plan), codec_of(plan), bound_of(plan)
+    grid, bound = grid_of(plan), bound_of(plan)
     members = records.members(release.version)
     if len(members) != release.members:
         raise Different(f"it has {release.members} members, the ledger counts {len(members)} in it")
+    total: Integers = np.zeros(grid.size, np.int64)
     turned: dict[int, Integers] = {}
     for member in members:
-        update = codec.decode(records.payload(member), grid)
+        update = read(records.payload(member), plan)
         if not fits(update.multiplier, update.sum_of_squares, bound):
             raise Different(f"update {member.id.hex()[:12]} is longer than the bound {bound}")
-        add(turned.setdefault(member.update.window, np.zeros(grid.padded, np.int64)), update, member.weight)
-    total = np.zeros(grid.size, np.int64)
+        if isinstance(update, Sparse):
+            add_sparse(total, update, member.weight)
+        else:
+            add(turned.setdefault(member.update.window, np.zeros(grid.padded, np.int64)), update, member.weight)
     for number, part in turned.items():
         total += rotate_back(grid, part, records.seed(number))
     return total
@@ -208,15 +212,17 @@ def mean(plan: Plan, total: Integers) -> Vector:
 
 
 def stepped(plan: Plan, velocity: Vector, change: Vector) -> Vector:
-    """What is added to the model: the mean change, or with momentum β·v + it."""
+    """What is remembered and added to the model: the mean change, or with momentum β·v + it."""
     strategy = plan.combine.strategy
     match strategy.name:
         case "fedavg":
             return change
-        case "momentum" if "beta" in strategy.fields:
+        case "momentum" if strategy.fields.keys() == {"beta"}:
             return float(str(strategy.fields["beta"])) * velocity + change
         case _:
-            raise Different(f"the strategy {strategy.name!r} cannot be replayed; fedavg, and momentum with a beta, can")
+            raise Different(
+                f"the strategy {strategy.name!r} cannot be replayed; fedavg, and momentum with a beta alone, can"
+            )
 
 
 def _signed(name: bytes, sealed: bytes) -> Update:

@@ -73,6 +73,13 @@ def sentence(epsilon: float, delta: float) -> str:
     )
 
 
+NOTHING_CLAIMED: Final = (
+    "No privacy is claimed: the plan adds no noise. Updates are clipped and summed, and whoever compares two releases"
+    " may learn what one device sent."
+)
+"""The sentence in place of an ε."""
+
+
 def _check(mu2: int, delta: float) -> None:
     if mu2 < 0:
         raise ValueError(f"Σμ² is at least 0, got {mu2}: a charge is never taken back")

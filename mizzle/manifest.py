@@ -57,9 +57,12 @@ class ModelFile(Entry):
 
 
 class Privacy(Entry):
-    """The privacy loss of the device that lost most, this release included, and what the number means."""
+    """The privacy loss of the device that lost most, this release included, and what the number means.
 
-    epsilon: Epsilon
+    Where the plan's mechanism claims nothing there is no ε, and the sentence says so.
+    """
+
+    epsilon: Epsilon | None
     delta: Delta
     sentence: Sentence
 

@@ -16,7 +16,7 @@ import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mizzle.errors import Misconfigured
 from mizzle.vocabulary import Digest, FederationId, Size, Word
@@ -78,10 +78,11 @@ class PlugIn(Table):
 
 
 class UpdatePlan(Table):
-    """How an update is clipped and coded."""
+    """How an update is weighed, clipped and coded: with `examples`, by how many a device has for each so many."""
 
     codec: PlugIn
     clip: _Positive = 1.0
+    examples: _Whole | UnsetType = UNSET
 
 
 class JudgePlan(Table):
@@ -191,8 +192,8 @@ def refuse_contradictions(plan: Plan) -> None:
         text = f"window.quorum {window.quorum} is less than privacy.minimum_crowd {privacy.minimum_crowd}: raise it"
         raise Misconfigured(text)
     if plan.combine.weight == "examples":
-        text = "combine.weight 'examples' is refused beside a privacy claim (example counts are private): use 'uniform'"
-        raise Misconfigured(text)
+        text = "combine.weight 'examples' is refused: how many examples a device has is private, so it acts there alone"
+        raise Misconfigured(f"{text}; use 'uniform', and set update.examples to how many a device usually has")
 
 
 _TABLES: Final[Mapping[str, type[Table]]] = {

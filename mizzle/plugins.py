@@ -8,24 +8,47 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from mizzle.grid import Grid, Integers, Levels, Vector
+from mizzle.grid import Coded, Grid, Integers, Vector
 
 Draw = Callable[[int], bytes]
 """Gives so many random bytes."""
 
 
 class Codec(Protocol):
-    """How a change of the model becomes a payload of the grid's integers (`mizzle/codecs/`)."""
+    """How a change of the model becomes a payload of the grid's integers (`mizzle/codecs/`).
+
+    `bits` is the width of its levels, which the grid takes over. With `error_feedback` a device adds what the codec
+    lost of one change to its next one. All payloads on one grid have the same length: a length that depends on the
+    change would leak.
+    """
+
+    @property
+    def bits(self) -> int:
+        """b, as in `Grid`."""
+
+    @property
+    def error_feedback(self) -> bool:
+        """Whether what was lost is kept for the next change."""
+
+    def payload_bytes(self, grid: Grid) -> int:
+        """The length of every payload on this grid."""
 
     def encode(self, change: Vector, grid: Grid, seed: bytes, bound: int, draw: Draw) -> bytes:
         """The payload of `change`, at most `bound` long on the grid; `seed` is the window's rotation."""
 
-    def decode(self, payload: bytes, grid: Grid) -> Levels:
+    def decode(self, payload: bytes, grid: Grid) -> Coded:
         """The integers in `payload`; raises `Unreadable` if it is none of this codec's."""
 
 
 class Mechanism(Protocol):
-    """How a sum is noised and what that costs whoever is in it (`mizzle/mechanisms/`)."""
+    """How a sum is noised and what that costs whoever is in it (`mizzle/mechanisms/`).
+
+    Where it `claims` privacy, payloads have one length and every release says its ε.
+    """
+
+    @property
+    def claims(self) -> bool:
+        """Whether anything is promised to those who are in a sum."""
 
     def sigma(self, weight_cap: int, bound: int) -> int:
         """The standard deviation of the noise on the weighted integer sum."""

@@ -20,7 +20,7 @@ from mizzle.accounting import epsilon
 from mizzle.codec import encode
 from mizzle.device.outbox import Outbox
 from mizzle.envelope import Key, Purpose, seal, unseal
-from mizzle.grid import Integers, add, rotate_back
+from mizzle.grid import Integers, Levels, add, rotate_back
 from mizzle.manifest import Manifest, ModelFile, Privacy, moment, sign
 from mizzle.messages import BlobRef, Counted, ModelRef, Outcome, Receipt, Refused, Update, Window
 from mizzle.model import filled, flat
@@ -216,8 +216,9 @@ def _update(books: Books, device: str, named: int, counted: int, weight: int) ->
     with Outbox(home / "outbox.db") as outbox:
         outbox.keep(name, named, sealed, payload)
         outbox.clear(name, answer)
-    turned = np.zeros(grid.padded, np.int64)
-    add(turned, codec.decode(payload, grid), weight)
+    turned, levels = np.zeros(grid.padded, np.int64), codec.decode(payload, grid)
+    assert isinstance(levels, Levels)
+    add(turned, levels, weight)
     return rotate_back(grid, turned, seed(named))
 
 

@@ -41,12 +41,13 @@ class Publish:
 
 @dataclass(frozen=True)
 class Keep:
-    """Put an update into the outbox; the answer is `Kept` or `Full`."""
+    """Put an update into the outbox, and with it what its codec lost; the answer is `Kept` or `Full`."""
 
     id: bytes
     window: int
     sealed: bytes
     payload: bytes
+    lost: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,15 @@ class Accept:
 
 @dataclass(frozen=True)
 class Train:
-    """Do this task; the answer is `Trained` or `Declined`, some time."""
+    """Do this task; the answer is `Trained` or `Declined`, some time.
+
+    `lost` is what the codec has lost so far, as the outbox remembers it; whoever performs this puts it in.
+    """
 
     invitation: Invitation
     plan: Plan
     model: bytes
+    lost: bytes = b""
 
 
 @dataclass(frozen=True)

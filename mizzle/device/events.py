@@ -21,10 +21,11 @@ class Condition:
 
 @dataclass(frozen=True)
 class Trained:
-    """The task of this window is done, and this is its update, coded."""
+    """The task of this window is done, and this is its update, coded; `lost` is for the next one to make up for."""
 
     window: int
     payload: bytes
+    lost: bytes = b""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -146,7 +146,7 @@ class Life:
             case Open(will=will):
                 self._open(will)
             case Keep():
-                return self._outbox.keep(effect.id, effect.window, effect.sealed, effect.payload)
+                return self._outbox.keep(effect.id, effect.window, effect.sealed, effect.payload, effect.lost)
             case Clear():
                 return self._outbox.clear(effect.id, effect.receipt)
             case Remember(identity=identity):
@@ -154,7 +154,7 @@ class Life:
             case Accept(window=window, version=version):
                 self._outbox.accept(window, version)
             case Train():
-                self._begin(effect)
+                self._begin(replace(effect, lost=self._outbox.lost))
             case Note(reason=reason):
                 self.last_note = reason
             case Subscribe() | Unsubscribe() | Publish() | Send():

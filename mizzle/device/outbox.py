@@ -11,7 +11,8 @@ are not renamed:
     sent      number INTEGER PRIMARY KEY, id BLOB, at INTEGER
               one row each time an update was sent, so that it is seen when it was sent again; the newest 100,000
     memory    name TEXT PRIMARY KEY, value
-              `counter` (the first number never signed under), `identity` (sealed), `window` and `version` (newest seen)
+              `counter` (the first number never signed under), `identity` (sealed), `window` and `version` (newest
+              seen), `lost` (what the codec lost of the updates so far)
 
 `id` is the update's id, 32 bytes; `window` the one its signed header names; `at` this device's clock, in milliseconds
 since 1970. The signing key is not in here: it lies in a file of its own beside this one.
@@ -78,8 +79,8 @@ class Outbox:
     ) -> None:
         self._store.close()
 
-    def keep(self, update: bytes, window: int, sealed: bytes, payload: bytes) -> Kept | Full:
-        """Keep an update until its receipt; kept twice, it is there once."""
+    def keep(self, update: bytes, window: int, sealed: bytes, payload: bytes, lost: bytes = b"") -> Kept | Full:
+        """Keep an update until its receipt, and with it what its codec `lost`; kept twice, it is there once."""
         count, size = self._one("SELECT count(*), coalesce(sum(length(sealed) + length(payload)), 0) FROM waiting")
         own = len(sealed) + len(payload)
         if count >= self._bounds.updates or size + own > self._bounds.size:
@@ -90,6 +91,8 @@ class Outbox:
                 store.execute(
                     "INSERT OR IGNORE INTO waiting (id, window, at, sealed, payload) VALUES (?, ?, ?, ?, ?)", row
                 )
+                if lost:
+                    store.execute("INSERT OR REPLACE INTO memory (name, value) VALUES ('lost', ?)", (lost,))
         except Away as error:
             return Full(window, str(error))
         return Kept(update, own)
@@ -145,8 +148,12 @@ class Outbox:
     @property
     def identity(self) -> bytes | None:
         """The sealed identity, if the device belongs."""
-        found = self._store.execute("SELECT value FROM memory WHERE name = 'identity'").fetchone()
-        return found[0] if found else None
+        return self._bytes("identity")
+
+    @property
+    def lost(self) -> bytes:
+        """What the codec has lost of the updates so far; empty if nothing, or if it makes up for it by itself."""
+        return self._bytes("lost") or b""
 
     def remember_identity(self, sealed: bytes) -> None:
         """Keep the sealed identity."""
@@ -161,6 +168,10 @@ class Outbox:
         """Keep the newest window and base version; neither ever falls."""
         newest = self.newest
         self._remember(window=max(newest.window, window), version=max(newest.version, version))
+
+    def _bytes(self, name: str) -> bytes | None:
+        found = self._store.execute("SELECT value FROM memory WHERE name = ?", (name,)).fetchone()
+        return found[0] if found else None
 
     def _remembered(self, name: str) -> int:
         found = self._store.execute("SELECT value FROM memory WHERE name = ?", (name,)).fetchone()

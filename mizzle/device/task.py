@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from mizzle.device.fitness import LEAST_BATTERY, MOST_CELSIUS, unfit
@@ -45,6 +46,7 @@ class Task:
         self.weights: dict[str, npt.NDArray[np.float32]] = named(order.model)
         self.seen = 0
         self.examples: int | None = None
+        self._model = order.model
         self._random = random
         self._until = _until(order)
         self._looked = 0
@@ -54,6 +56,26 @@ class Task:
         import torch  # noqa: PLC0415  # 224 MB that a numpy device does without
 
         module.load_state_dict({name: torch.from_numpy(weight.copy()) for name, weight in self.weights.items()})
+
+    def pull(self, weights: Mapping[str, npt.NDArray[np.floating]]) -> dict[str, npt.NDArray[np.floating]]:
+        """FedProx's part of the gradient at `weights`, by name: μ·(w − w_global), where μ is the plan's train.proximal.
+
+        It pulls back to the model that training began from, so that skewed data do not carry a device away [Li et al.
+        2020, arXiv:1812.06127, Eq. 2]. Zeros without train.proximal.
+        """
+        strength = self._proximal()
+        return {name: strength * (weights[name] - start) for name, start in self._start.items()}
+
+    def pull_back(self, module: Any) -> None:  # noqa: ANN401  # as `load_into`
+        """Add `pull` to the gradients of a torch module: between `backward` and the optimizer's step."""
+        import torch  # noqa: PLC0415  # as `load_into`
+
+        if not (strength := self._proximal()):
+            return
+        for name, parameter in module.named_parameters():
+            if parameter.grad is not None:
+                start = torch.from_numpy(self._start[name])
+                parameter.grad.add_(parameter.detach() - start, alpha=strength)
 
     def batches(self, *columns: Any) -> Iterator[tuple[Any, ...]]:  # noqa: ANN401  # arrays or tensors, whatever indexes
         """Go through the examples `settings["epochs"]` times, shuffled, `settings["batch_size"]` at a time.
@@ -71,6 +93,17 @@ class Task:
                 some = shuffled[start : start + size]
                 self.seen += len(some)
                 yield tuple(column[some] for column in columns)
+
+    @cached_property
+    def _start(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The weights that training began from, whatever was trained in place since."""
+        return named(self._model)
+
+    def _proximal(self) -> float:
+        strength = self.settings.get("proximal", 0.0)
+        if isinstance(strength, bool) or not isinstance(strength, int | float) or strength < 0:
+            raise ValueError(f"the plan's train.proximal is a number, at least 0; got {strength!r}")
+        return float(strength)
 
     def _count(self, columns: tuple[Any, ...]) -> int:
         lengths = {len(column) for column in columns}

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec import UNSET
 
+from mizzle.device import feedback
 from mizzle.device.events import Declined, Trained
 from mizzle.device.task import Decline, Task
 from mizzle.grid import clip
 from mizzle.model import flat, flat_of
-from mizzle.terms import bound_of, codec_of, grid_of
+from mizzle.payload import written
+from mizzle.terms import bound_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -60,15 +63,21 @@ class Trainer:
         window = order.invitation.window
         task = Task(order, self._random(window))
         try:
-            change = _change(self.function(task), order.model)
+            change = _weighed(_change(self.function(task), order.model), order.plan, task.examples)
             self.on_trained(order.invitation)
-            return Done(Trained(window, self.encode(change, order.plan, order.invitation)), task.examples)
+            return Done(self._coded(change, order), task.examples)
         except Decline as declined:
             _log.warning("window %d is declined: %s", window, declined)
             return Done(Declined(window, declined.reason), task.examples)
         except Exception:  # noqa: BLE001  # a fault of the training function ends its task, not the device
             _log.exception("the training function failed on window %d", window)
             return Done(Declined(window, "failed"), task.examples)
+
+    def _coded(self, change: Vector, order: Train) -> Trained:
+        plan, invitation = order.plan, order.invitation
+        wanted = feedback.carried(change, order.lost, plan)
+        payload = self.encode(wanted, plan, invitation)
+        return Trained(invitation.window, payload, feedback.still_lost(wanted, payload, plan, invitation))
 
     def _random(self, window: int) -> np.random.Generator:
         if self.seed is None:
@@ -81,7 +90,7 @@ def encoded(change: Vector, plan: Plan, invitation: Invitation) -> bytes:
     """The payload of an honest device: never longer than the plan's clip, whatever bound it is invited with."""
     bound = min(invitation.bound, bound_of(plan))
     clipped = clip(change, plan.update.clip)
-    return codec_of(plan).encode(clipped, grid_of(plan), invitation.seed, bound, os.urandom)
+    return written(clipped, plan, invitation.seed, bound, os.urandom)
 
 
 def _change(result: object, model: bytes) -> Vector:
@@ -99,6 +108,22 @@ def _change(result: object, model: bytes) -> Vector:
             "not-finite", f"{wrong} of {change.size} trained numbers are NaN or infinite: lower learning_rate"
         )
     return change
+
+
+def _weighed(change: Vector, plan: Plan, examples: int | None) -> Vector:
+    """The change as much longer as the device has more examples than the plan expects, before it is clipped.
+
+    So the sum is FedAvg's weighted one [McMahan et al. 2017, arXiv:1602.05629, Alg. 1] times a constant, and no count
+    of examples leaves the device (DESIGN 4).
+
+    Raises:
+        Decline: the plan weighs updates by examples, and the task did not count any.
+    """
+    if plan.update.examples is UNSET:
+        return change
+    if not examples:
+        raise Decline("uncounted", "the plan weighs updates by examples: go through them with task.batches")
+    return change * (examples / plan.update.examples)
 
 
 def _arrays(result: Any) -> dict[str, npt.NDArray[np.floating]]:  # noqa: ANN401  # a module or a mapping, as it comes

@@ -119,7 +119,7 @@ def trained(state: Session, trained: Trained) -> Moved:
     if not isinstance(work, Training) or work.invitation.window != trained.window:
         return state, (Note(f"an update of window {trained.window} that was not asked for is dropped"),)
     state, sealed = seal(state, _update(state, work.invitation, trained.payload), Purpose.UPDATE)
-    kept = Keep(unseal(sealed).id, trained.window, sealed, trained.payload)
+    kept = Keep(unseal(sealed).id, trained.window, sealed, trained.payload, trained.lost)
     state, begun = _next(state, work)
     return state, (kept, *begun)
 

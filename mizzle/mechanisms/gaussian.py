@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class Gaussian:
     """Noise of standard deviation z·W·S on the weighted sum, where z is the noise multiplier."""
 
     noise_multiplier: float
+
+    claims: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse a number that promises nothing."""

@@ -20,7 +20,9 @@ from mizzle.grid import GAIN, Integers, Vector
 from mizzle.messages import Abandonment, Aggregate, BlobRef, Charge, Closed, Rejection, Window
 from mizzle.model import filled, flat
 from mizzle.moves import Ground, Moved, Tick, Told
-from mizzle.terms import codec_of, grid_of, mechanism_of, plug_in
+from mizzle.payload import read
+from mizzle.registry import plug_in
+from mizzle.terms import grid_of, mechanism_of
 from mizzle.vocabulary import MuSquared, WindowNumber
 from services.aggregator import gathering as sums
 from services.aggregator.gathering import DUE, GIVEN_UP, SEALED, Gathering
@@ -91,20 +93,19 @@ def _memory(window: Window, attached: Mapping[bytes, bytes]) -> dict[str, Vector
 
 def _take_in(ground: Ground, gathering: Gathering, charge: Charge, payload: bytes | None) -> None:
     """Count the update; without its payload nothing is counted, since its device will send it again."""
-    grid = grid_of(ground.plan)
     if charge.weight == 0:
         sums.arrive(gathering, charge)
     elif payload is not None:
-        sums.put_in(gathering, charge, codec_of(ground.plan).decode(payload, grid), grid)
+        sums.put_in(gathering, charge, read(payload, ground.plan), grid_of(ground.plan))
 
 
 def _rejected(
     ground: Ground, state: State, gathering: Gathering, members: Sequence[bytes], attached: Mapping[bytes, bytes]
 ) -> Moved[State]:
     """The sum without these members, due to be sealed again; given up if one can no longer be subtracted."""
-    grid, codec = grid_of(ground.plan), codec_of(ground.plan)
+    grid = grid_of(ground.plan)
     try:
-        levels = [codec.decode(attached[update], grid) for update in members]
+        levels = [read(attached[update], ground.plan) for update in members]
     except (KeyError, Unreadable):
         return _given_up(state, gathering)
     for update, of_it in zip(members, levels, strict=True):

@@ -2,7 +2,8 @@
 
 Updates of the window itself are added as they are coded, in the rotated domain of the window's seed, which is rotated
 back once. A folded update was coded under the seed of the window it names; it is rotated back by itself and added to
-the plain sum. Both sums carry the factor `GAIN`, so they add.
+the plain sum, and a sparse one, which was never rotated, is added there at once. Both sums carry the factor `GAIN`, so
+they add.
 """
 
 from typing import Final, Literal
@@ -10,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 import numpy as np
 
-from mizzle.grid import Grid, Integers, Levels, Vector, add, rotate_back
+from mizzle.grid import Coded, Grid, Integers, Sparse, Vector, add, add_sparse, rotate_back
 from mizzle.messages import Charge, Member, Rejection, Window
 from mizzle.vocabulary import Seed, UpdateId, Weight
 
@@ -79,17 +80,17 @@ def arrive(gathering: Gathering, charge: Charge) -> None:
         gathering.arrived.add(charge.id)
 
 
-def put_in(gathering: Gathering, charge: Charge, levels: Levels, grid: Grid) -> None:
+def put_in(gathering: Gathering, charge: Charge, coded: Coded, grid: Grid) -> None:
     """Make the update a member."""
     part = Part(charge.weight, charge.seed)
-    _sum(gathering, part, levels, grid, sign=1)
+    _sum(gathering, part, coded, grid, sign=1)
     gathering.members[charge.id] = part
     arrive(gathering, charge)
 
 
-def take_out(gathering: Gathering, update: bytes, levels: Levels, grid: Grid) -> None:
+def take_out(gathering: Gathering, update: bytes, coded: Coded, grid: Grid) -> None:
     """Leave the sum as if the member had never been in it."""
-    _sum(gathering, gathering.members.pop(update), levels, grid, sign=-1)
+    _sum(gathering, gathering.members.pop(update), coded, grid, sign=-1)
     gathering.arrived.discard(update)
 
 
@@ -100,10 +101,13 @@ def total(gathering: Gathering, grid: Grid) -> Integers:
     return turned
 
 
-def _sum(gathering: Gathering, part: Part, levels: Levels, grid: Grid, sign: int) -> None:
-    if part.seed == gathering.window.seed:
-        add(gathering.rotated, levels, sign * part.weight)
-        return
-    alone = np.zeros(grid.padded, np.int64)
-    add(alone, levels, sign * part.weight)
-    gathering.plain += rotate_back(grid, alone, part.seed)
+def _sum(gathering: Gathering, part: Part, coded: Coded, grid: Grid, sign: int) -> None:
+    weight = sign * part.weight
+    if isinstance(coded, Sparse):
+        add_sparse(gathering.plain, coded, weight)
+    elif part.seed == gathering.window.seed:
+        add(gathering.rotated, coded, weight)
+    else:
+        alone = np.zeros(grid.padded, np.int64)
+        add(alone, coded, weight)
+        gathering.plain += rotate_back(grid, alone, part.seed)

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mizzle.errors import Unreadable
-from mizzle.grid import Levels, fits, norm_excess
+from mizzle.grid import Coded, fits, norm_excess
 from mizzle.messages import Received, Verdict
 from mizzle.moves import Ground, Moved, Tick, Told
+from mizzle.payload import read
 from mizzle.plan import PlugIn
-from mizzle.terms import bound_of, codec_of, grid_of, plug_in
+from mizzle.registry import plug_in
+from mizzle.terms import bound_of
 from mizzle.vocabulary import DeviceId, WindowNumber
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
 
 def _judged(ground: Ground, state: State, received: Received, payload: bytes) -> Moved[State]:
     try:
-        levels = codec_of(ground.plan).decode(payload, grid_of(ground.plan))
+        levels = read(payload, ground.plan)
     except Unreadable as error:
         return Moved(state, said=(_verdict(received, Finding("shape", 0.0, str(error)[:500])),))
     norm = _norm(levels, bound_of(ground.plan))
@@ -79,7 +81,7 @@ def _judged(ground: Ground, state: State, received: Received, payload: bytes) ->
     return Moved(state, said=(_verdict(received, decisive),))
 
 
-def _norm(levels: Levels, bound: int) -> float:
+def _norm(levels: Coded, bound: int) -> float:
     """m·‖q‖₂ / S, above 1 exactly when the integers say that the update does not fit."""
     excess = norm_excess(levels.multiplier, levels.sum_of_squares, bound)
     is_fitting = fits(levels.multiplier, levels.sum_of_squares, bound)

@@ -15,6 +15,7 @@ from mizzle import accounting, manifest
 from mizzle.manifest import Epsilon, Manifest, ModelFile, Privacy
 from mizzle.messages import Aggregate, Candidate, Release
 from mizzle.moves import Ground, Moved, Tick, Told
+from mizzle.terms import mechanism_of
 from mizzle.vocabulary import Digest, Version, WindowNumber
 
 _HOUR_MS: Final = 3_600_000
@@ -57,7 +58,7 @@ def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
 def _after(ground: Ground, state: State, release: Release) -> State:
     """The state once `release` is the newest; what was made from older models has lost its place."""
     said = manifest.authentic(release.manifest, [ground.signer.public_key], ground.plan.federation)
-    last = Last(release.version, release.manifest_digest, said.privacy.epsilon)
+    last = Last(release.version, release.manifest_digest, said.privacy.epsilon or 0.0)
     waiting = {number: one for number, one in state.waiting.items() if one.base.version >= last.version}
     return State(last, waiting)
 
@@ -106,5 +107,7 @@ def _privacy(ground: Ground, last: Last, aggregate: Aggregate) -> Privacy:
     An aggregator that begins again knows only the charges it has heard since; a loss that was once shown never shrinks.
     """
     delta = ground.plan.privacy.delta
+    if not mechanism_of(ground.plan).claims:
+        return Privacy(epsilon=None, delta=delta, sentence=accounting.NOTHING_CLAIMED)
     epsilon = max(last.epsilon, accounting.epsilon(aggregate.spent, delta))
     return Privacy(epsilon=epsilon, delta=delta, sentence=accounting.sentence(epsilon, delta))

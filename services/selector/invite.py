@@ -14,7 +14,7 @@ import msgspec
 from mizzle.envelope import Purpose, seal
 from mizzle.messages import Answer, Closed, Exhausted, Halt, Invitation, Opening, Presence, Window
 from mizzle.moves import Ground, Moved, Tick, Told
-from mizzle.terms import plug_in
+from mizzle.registry import plug_in
 from mizzle.vocabulary import DeviceId, Instant, WindowNumber
 
 if TYPE_CHECKING:

@@ -214,7 +214,7 @@ def test_an_unknown_table_is_refused_and_the_nearest_one_named() -> None:
         (changed("quorum = 8", "quorum = 13"), r"window\.quorum 13 is more than window\.goal 12"),
         (changed("quorum = 8", "quorum = 7"), r"window\.quorum 7 is less than privacy\.minimum_crowd 8"),
         (least(privacy="minimum_crowd = 9"), r"window\.quorum 8 is less than privacy\.minimum_crowd 9"),
-        (least(combine='weight = "examples"'), r"combine\.weight 'examples' is refused beside a privacy claim"),
+        (least(combine='weight = "examples"'), r"combine\.weight 'examples' is refused: .* set update\.examples"),
     ],
 )
 def test_a_contradiction_is_refused_by_its_names(text: str, named: str) -> None:

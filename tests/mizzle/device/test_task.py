@@ -8,15 +8,16 @@ import pytest
 import torch
 
 from mizzle.device.effects import Train
-from mizzle.device.events import Trained
+from mizzle.device.events import Declined, Trained
 from mizzle.device.task import Decline, Task
 from mizzle.device.training import Done, Trainer, encoded
-from mizzle.grid import fits
+from mizzle.grid import Vector, fits
 from mizzle.model import flat, named
 from mizzle.terms import bound_of, codec_of, grid_of
-from tests.mizzle.device.federation import FAR, MODEL, Federation
+from tests.mizzle.device.federation import FAR, MODEL, PLAN, Federation
 
 BARN = Federation()
+PLAN_BY_EXAMPLES = PLAN.format(name="barn", train="", deadline_s=60.0).replace("clip", "examples = 10\nclip")
 COLUMNS = np.arange(10), np.arange(10) * 2
 
 
@@ -143,3 +144,68 @@ def test_an_honest_payload_fits_whatever_it_is_invited_with() -> None:
 
 def test_a_reason_to_decline_is_made_a_word() -> None:
     assert (Decline("no power, sorry").reason, Decline("").reason) == ("no-power-sorry", "declined")
+
+
+# Drift and data
+
+
+def test_a_pull_leads_back_to_the_model_that_training_began_from() -> None:
+    begun = task(train="proximal = 0.5")
+    start = begun.weights["bias"].copy()
+    begun.weights["bias"] += 3
+    assert begun.pull({"bias": begun.weights["bias"], "weight": begun.weights["weight"]})["bias"].tolist() == [
+        1.5
+    ] * len(start)
+
+
+def test_a_pull_on_a_torch_module_is_added_to_its_gradients() -> None:
+    begun = task(train="proximal = 0.5")
+    net = torch.nn.Linear(*reversed(begun.weights["weight"].shape))
+    begun.load_into(net)
+    net(torch.ones(1, net.in_features)).sum().backward()
+    before = [parameter.grad.clone() for parameter in net.parameters() if parameter.grad is not None]
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(2)
+    begun.pull_back(net)
+    after = [parameter.grad for parameter in net.parameters() if parameter.grad is not None]
+    assert [set((now - was).ravel().tolist()) for now, was in zip(after, before, strict=True)] == [{1.0}, {1.0}]
+
+
+def test_without_the_setting_nothing_pulls() -> None:
+    begun = task()
+    assert not any(pull.any() for pull in begun.pull({name: w + 1 for name, w in begun.weights.items()}).values())
+
+
+def test_a_pull_that_pushes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"train.proximal is a number, at least 0"):
+        task(train="proximal = -1").pull({})
+
+
+def weighed(examples: int) -> float:
+    """How far the first weight of a device with so many examples moves, whose plan expects 10, if it learns .01."""
+    barn = replace(BARN, toml=PLAN_BY_EXAMPLES)
+    asked = Train(barn.invite("pump-7"), barn.plan, barn.model)
+
+    def learn(task: Task) -> dict[str, object]:
+        list(task.batches(np.zeros(examples)))
+        return {name: weight + np.float32(0.01) for name, weight in task.weights.items()}
+
+    def keep(change: Vector, *_: object) -> bytes:
+        seen.append(float(change[0]))
+        return b""
+
+    seen: list[float] = []
+    Trainer("pump-7", learn, 1, keep, lambda _: None).do(asked)
+    return seen[0]
+
+
+def test_an_update_is_weighed_on_the_device_by_its_examples() -> None:
+    assert [weighed(examples) for examples in (5, 10, 20)] == pytest.approx([0.005, 0.01, 0.02], rel=1e-4)
+
+
+def test_a_device_that_counted_no_examples_cannot_be_weighed_and_declines() -> None:
+    barn = replace(BARN, toml=PLAN_BY_EXAMPLES)
+    asked = Train(barn.invite("pump-7"), barn.plan, barn.model)
+    done = Trainer("pump-7", lambda task: task.weights, 1, encoded, lambda _: None).do(asked)
+    assert done.end == Declined(1, "uncounted")

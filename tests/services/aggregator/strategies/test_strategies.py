@@ -8,7 +8,7 @@ from mizzle.errors import Misconfigured
 from mizzle.grid import Vector
 from mizzle.plan import PlugIn
 from mizzle.plugins import Strategy
-from mizzle.terms import plug_in
+from mizzle.registry import plug_in
 from services.aggregator.strategies.fedavg import Fedavg
 from services.aggregator.strategies.momentum import Momentum
 from tests.makers import plug_ins
@@ -25,7 +25,7 @@ def strategy(request: pytest.FixtureRequest) -> Strategy:
 
 
 def test_every_strategy_is_found() -> None:
-    assert plug_ins(FOLDER) == ["fedavg", "momentum"]
+    assert plug_ins(FOLDER) == ["adagrad", "adam", "fedavg", "momentum", "yogi"]
 
 
 def test_a_strategy_without_memory_stays_where_the_mean_is_zero(strategy: Strategy) -> None:

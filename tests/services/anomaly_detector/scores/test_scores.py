@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mizzle.plan import PlugIn
 from mizzle.plugins import Assessment
-from mizzle.terms import plug_in
+from mizzle.registry import plug_in
 from services.anomaly_detector.scores.history import History
 from services.anomaly_detector.scores.norm import Norm
 from tests.makers import plug_ins

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mizzle.plan import PlugIn
 from mizzle.plugins import Policy
-from mizzle.terms import plug_in
+from mizzle.registry import plug_in
 from services.selector.policies.uniform import Uniform
 from tests.makers import digest, plug_ins
 

@@ -155,5 +155,7 @@ def _why(sealed: bytes) -> str:
     return f"{outcome.reason}: {outcome.why}" if isinstance(outcome, Refused) else ""
 
 
-def _epsilon(manifest: bytes) -> float:
-    return float(json.loads(base64.b64decode(json.loads(manifest)["payload"]))["privacy"]["epsilon"])
+def _epsilon(manifest: bytes) -> float | None:
+    """What a manifest claims; None where its federation claims nothing."""
+    claimed: float | None = json.loads(base64.b64decode(json.loads(manifest)["payload"]))["privacy"]["epsilon"]
+    return claimed

@@ -72,8 +72,7 @@ class Drive:
         """
         made_of = f"4 + {grid.padded} levels of {self.bits} bits"
         codes.refuse_length(payload, self.payload_bytes(grid), "drive", made_of)
-        multiplier, chosen = codes.unpacked(payload, self.bits)
-        return Levels(multiplier, codes.levels(chosen, self.bits))
+        return Levels(*codes.unpacked(payload, self.bits))
 
     def _nearest(self, turned: Vector) -> codes.Codes:
         """The code of the level that is nearest to each place of the rotated change."""

@@ -66,5 +66,4 @@ class Hadamard:
         """
         made_of = f"4 + {grid.padded} levels of {self.bits} bits"
         codes.refuse_length(payload, self.payload_bytes(grid), "hadamard", made_of)
-        multiplier, chosen = codes.unpacked(payload, self.bits)
-        return Levels(multiplier, codes.levels(chosen, self.bits))
+        return Levels(*codes.unpacked(payload, self.bits))

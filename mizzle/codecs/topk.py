@@ -76,8 +76,8 @@ class Topk:
         places = _unpacked(payload[start:until], kept, grid)
         if places[-1] >= grid.size or not (places[1:] > places[:-1]).all():
             raise Unreadable(f"the places of a topk payload ascend strictly and are below {grid.size}; these do not")
-        multiplier, chosen = codes.unpacked(payload[:start] + payload[until:], self.bits)
-        return Sparse(multiplier, places, codes.levels(chosen, self.bits))
+        multiplier, levels = codes.unpacked(payload[:start] + payload[until:], self.bits)
+        return Sparse(multiplier, places, levels)
 
 
 def _width(grid: Grid) -> int:

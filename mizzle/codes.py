@@ -94,8 +94,9 @@ def packed(multiplier: int, codes: Codes, bits: int) -> bytes:
 def unpacked(payload: bytes, bits: int) -> tuple[int, Levels]:
     """The multiplier, and the levels of the codes that `packed` wrote."""
     whole = np.frombuffer(payload, np.uint8, offset=MULTIPLIER_BYTES)
-    found: Levels = np.take(_OF_A_BYTE[bits], whole).view(np.int16 if bits == _BYTE else np.int8)
-    return int.from_bytes(payload[:MULTIPLIER_BYTES], "little"), found
+    found = np.take(_OF_A_BYTE[bits], whole)
+    multiplier = int.from_bytes(payload[:MULTIPLIER_BYTES], "little")
+    return multiplier, found.view(np.int16) if bits == _BYTE else found.view(np.int8)
 
 
 def _of_a_byte(bits: int) -> NDArray[np.unsignedinteger]:

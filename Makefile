@@ -25,7 +25,7 @@ check: $(STAMP)  ## lint, format, types, generated files, and the shape of the t
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/contract/test_schemas.py tests/test_architecture.py
 
-schemas: $(STAMP)  ## write the JSON Schemas again, from the messages
+schemas: $(STAMP)  ## write the JSON Schemas and the AsyncAPI document again, from the messages
 	$(PYTHON) -m mizzle.contract schemas
 
 format: $(STAMP)  ## lay the code out, and mend what ruff can

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 PIECE: Final = 30 * 1024
 MOST_BLOB: Final = 2**31
 
-_PREFIX: Final = struct.Struct(">2sI")
+_FRONT: Final = struct.Struct(">2sI")
+
+PREFIX: Final = _FRONT.size
+"""How many bytes come before a piece's content."""
 
 
 def pieces(blob: bytes) -> Iterator[bytes]:
     """The messages that carry `blob`, in order; an empty blob is one piece."""
     for start in range(0, max(1, len(blob)), PIECE):
-        yield _PREFIX.pack(b"mb", len(blob)) + blob[start : start + PIECE]
+        yield _FRONT.pack(b"mb", len(blob)) + blob[start : start + PIECE]
 
 
 @dataclass
@@ -74,7 +77,7 @@ def _count(size: int) -> int:
 
 
 def _read(piece: bytes) -> tuple[int, bytes]:
-    if len(piece) < _PREFIX.size or piece[:2] != b"mb":
+    if len(piece) < PREFIX or piece[:2] != b"mb":
         text = f"a piece of a blob begins with 'mb' and a size, got {piece[:6].hex()}"
         raise Unreadable(text)
-    return _PREFIX.unpack_from(piece)[1], piece[_PREFIX.size :]
+    return _FRONT.unpack_from(piece)[1], piece[PREFIX:]

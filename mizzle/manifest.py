@@ -31,6 +31,9 @@ MOST_BYTES: Final = 24_000
 
 MOST_EVENT: Final = 32_000
 
+EVENT_CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
+"""By this an MQTT 5 reader knows a structured event [CloudEvents 1.0, MQTT Protocol Binding §3.2]."""
+
 HexDigest = Annotated[
     str, Meta(pattern=r"^[0-9a-f]{64}(?![\s\S])", description="SHA-256 of some bytes, in hexadecimal")
 ]
@@ -97,8 +100,8 @@ def sign(manifest: Manifest, sign: Callable[[bytes], bytes], public_key: bytes) 
     """
     payload = _canonical(manifest)
     _manifest(payload)
-    signature = _Signature(keyid=key_id(public_key).hex(), sig=sign(_pae(PAYLOAD_TYPE, payload)))
-    return _canonical(_SignedManifest(payload=payload, payload_type=PAYLOAD_TYPE, signatures=(signature,)))
+    signature = Signature(keyid=key_id(public_key).hex(), sig=sign(_pae(PAYLOAD_TYPE, payload)))
+    return _canonical(SignedManifest(payload=payload, payload_type=PAYLOAD_TYPE, signatures=(signature,)))
 
 
 def verify(envelope: bytes, public_keys: Collection[bytes], federation: str, now: int) -> Manifest:
@@ -121,7 +124,7 @@ def authentic(envelope: bytes, public_keys: Collection[bytes], federation: str) 
         Oversized, Unreadable: these bytes are no signed manifest.
         Forged: no key of ours signed it, or not for us.
     """
-    dsse = _read(envelope, MOST_BYTES, _SignedManifest)
+    dsse = _read(envelope, MOST_BYTES, SignedManifest)
     if dsse.payload_type != PAYLOAD_TYPE:
         raise Unreadable(f"a manifest is signed as {PAYLOAD_TYPE}, this was signed as {dsse.payload_type}")
     _refuse_unsigned(dsse, public_keys)
@@ -177,7 +180,7 @@ def cloud_event(federation: str, envelope: bytes, manifest: Manifest) -> bytes:
         "specversion": "1.0",
         "id": f"{federation}/{manifest.version}",
         "source": f"urn:mizzle:{federation}",
-        "type": _EVENT_TYPE,
+        "type": EVENT_TYPE,
         "subject": f"release/{manifest.version}",
         "time": manifest.issued,
         "datacontenttype": "application/json",
@@ -192,29 +195,33 @@ def from_cloud_event(body: bytes) -> bytes:
     Raises:
         Oversized, Unreadable: this is no release's event; what it holds is for `verify` to judge.
     """
-    return _canonical(_read(body, MOST_EVENT, _ReleaseEvent).data)
+    return _canonical(_read(body, MOST_EVENT, ReleaseEvent).data)
 
 
-_EVENT_TYPE: Final = "io.mizzle.release.v1"
+EVENT_TYPE: Final = "io.mizzle.release.v1"
 
 
-class _Signature(Struct, frozen=True, forbid_unknown_fields=True):
+class Signature(Struct, frozen=True, forbid_unknown_fields=True):
+    """An Ed25519 signature over the DSSE encoding of type and payload, and the id of the key that made it."""
+
     keyid: Annotated[str, Meta(pattern=r"^[0-9a-f]{1,128}(?![\s\S])")]
     sig: Annotated[bytes, Meta(min_length=64, max_length=64)]
 
 
-class _SignedManifest(Struct, frozen=True, forbid_unknown_fields=True, rename={"payload_type": "payloadType"}):
+class SignedManifest(Struct, frozen=True, forbid_unknown_fields=True, rename={"payload_type": "payloadType"}):
+    """A DSSE envelope: the manifest's JSON text, byte for byte as it was signed."""
+
     payload: Annotated[bytes, Meta(max_length=MOST_BYTES)]
     payload_type: Annotated[str, Meta(pattern=r"^[!-~]{1,128}(?![\s\S])")]
-    signatures: Annotated[tuple[_Signature, ...], Meta(min_length=1, max_length=8)]
+    signatures: Annotated[tuple[Signature, ...], Meta(min_length=1, max_length=8)]
 
 
-class _ReleaseEvent(Struct, frozen=True):
-    """A bridge may have added attributes (CloudEvents 1.0, Extension Context Attributes); they mean nothing here."""
+class ReleaseEvent(Struct, frozen=True):
+    """What announces a release: a CloudEvent; attributes that a bridge may have added mean nothing here."""
 
     specversion: Literal["1.0"]
     type: Literal["io.mizzle.release.v1"]
-    data: _SignedManifest
+    data: SignedManifest
 
 
 def _pae(kind: str, payload: bytes) -> bytes:
@@ -222,7 +229,7 @@ def _pae(kind: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind.encode()), kind.encode(), len(payload), payload)
 
 
-def _refuse_unsigned(dsse: _SignedManifest, public_keys: Collection[bytes]) -> None:
+def _refuse_unsigned(dsse: SignedManifest, public_keys: Collection[bytes]) -> None:
     signed = _pae(dsse.payload_type, dsse.payload)
     ours = {key_id(key).hex(): key for key in public_keys}
     claims = [signature for signature in dsse.signatures if signature.keyid in ours]
@@ -262,7 +269,7 @@ def _read(body: bytes, most: int, kind: type[T]) -> T:
         json.loads(body.decode(), object_pairs_hook=_no_key_twice)
         return msgspec.json.decode(body, type=kind)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"this is no {kind.__name__.strip('_')} in JSON: {error}") from error
+        raise Unreadable(f"this is no {kind.__name__} in JSON: {error}") from error
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -24,6 +24,9 @@ CHUNK: Final = 96 * 1024
 
 _CHUNK_PREFIX: Final = struct.Struct(">2sH32s")
 
+LATER: Final = _CHUNK_PREFIX.size
+"""How many bytes come before the chunk in a part after the first."""
+
 
 @dataclass(frozen=True)
 class First:

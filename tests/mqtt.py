@@ -20,6 +20,7 @@ class Said(NamedTuple):
     topic: str
     payload: bytes
     retain: bool = False
+    content_type: str = ""
 
 
 class Peer:
@@ -91,4 +92,5 @@ class Peer:
         self._answers.put(str(reason))
 
     def _received(self, _client: Client, _user: Any, message: MQTTMessage) -> None:
-        self.got.put(Said(message.topic, bytes(message.payload), message.retain))
+        content_type = getattr(message.properties, "ContentType", "")
+        self.got.put(Said(message.topic, bytes(message.payload), message.retain, content_type))

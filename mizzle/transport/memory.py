@@ -231,8 +231,12 @@ class MemoryBus:
         self._listener = listener
         self._broker.order(partial(self._broker.connect, self))
 
-    def publish(self, topic: str, body: bytes, *, retain: bool = False) -> int:
-        """Queue a publication; `Sent` with the returned number tells when the broker has it."""
+    def publish(self, topic: str, body: bytes, *, retain: bool = False, content_type: str = "") -> int:
+        """Queue a publication; `Sent` with the returned number tells when the broker has it.
+
+        Nobody here reads by media type, so `content_type` goes no further.
+        """
+        del content_type
         number = next(self._numbers)
         self._broker.order(partial(self._publish, number, _Message(topic, body, retain)))
         return number

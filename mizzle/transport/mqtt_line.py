@@ -50,11 +50,21 @@ class Outgoing:
     topic: str
     body: bytes
     retain: bool
+    content_type: str = ""
 
     @property
     def size(self) -> int:
-        """The bytes of its PUBLISH packet at most: header 5, topic, message id 2, no properties 1, body."""
-        return 10 + len(self.topic.encode()) + len(self.body)
+        """The bytes of its PUBLISH packet at most: header 5, topic, message id 2, properties 1 to 4, body."""
+        return 10 + len(self.topic.encode()) + len(self.body) + (6 + len(self.content_type) if self.content_type else 0)
+
+    @property
+    def properties(self) -> Properties | None:
+        """What stands in the packet beside the body (MQTT 5 §3.3.2.3)."""
+        if not self.content_type:
+            return None
+        named = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        named.ContentType = self.content_type
+        return named
 
 
 @dataclass(frozen=True)
@@ -196,7 +206,9 @@ class Line:
             if outgoing.size > self._most_packet:
                 self._settle(outgoing, TOO_LARGE)
                 continue
-            message = self._client.publish(outgoing.topic, outgoing.body, qos=1, retain=outgoing.retain)
+            message = self._client.publish(
+                outgoing.topic, outgoing.body, qos=1, retain=outgoing.retain, properties=outgoing.properties
+            )
             self._flying[message.mid] = outgoing
 
     def _settle(self, outgoing: Outgoing, reason: int) -> None:

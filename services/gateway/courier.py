@@ -29,6 +29,7 @@ class Publication:
     topic: str
     body: bytes
     retain: bool = False
+    content_type: str = ""
 
 
 class Courier:
@@ -66,7 +67,7 @@ class Courier:
         with self._changed:
             if self._line:
                 raise Away(self._line)
-            numbers = {self._bus.publish(one.topic, one.body, retain=one.retain): one.topic for one in group}
+            numbers = {_said(self._bus, one): one.topic for one in group}
             self._awaited |= dict.fromkeys(numbers)
             try:
                 self._changed.wait_for(lambda: all(self._awaited[one] is not None for one in numbers), self._patience_s)
@@ -74,6 +75,10 @@ class Courier:
             finally:
                 for number in numbers:
                     del self._awaited[number]
+
+
+def _said(bus: Bus, one: Publication) -> int:
+    return bus.publish(one.topic, one.body, retain=one.retain, content_type=one.content_type)
 
 
 def _refuse(reasons: dict[str, int | None], patience_s: float) -> None:

@@ -16,7 +16,7 @@ import structlog
 
 from mizzle import blobs, topics
 from mizzle.errors import Away
-from mizzle.manifest import Manifest, cloud_event
+from mizzle.manifest import EVENT_CONTENT_TYPE, Manifest, cloud_event
 from mizzle.transport.bus import Connected
 from services.gateway.courier import Courier, Publication
 
@@ -127,7 +127,8 @@ class Mirror:
             if release.version < self._announced:
                 return
             event = cloud_event(federation, release.manifest, _manifest(release.manifest))
-            self.courier.deliver([Publication(topics.release(federation), event, retain=True)])
+            told = Publication(topics.release(federation), event, retain=True, content_type=EVENT_CONTENT_TYPE)
+            self.courier.deliver([told])
             self._announced = release.version
 
     def _take_down(self, kept: Sequence[Release], old: Sequence[Release]) -> None:

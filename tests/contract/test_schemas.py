@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from mizzle.contract import json_schemas, messages_of_all, tag, write
+from mizzle.contract import generated, json_schemas, messages_of_all, tag, write
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 
 
 def test_the_schemas_are_current() -> None:
     """If not: `make schemas`."""
-    there = {str(path.relative_to(SCHEMAS)): path.read_bytes() for path in SCHEMAS.glob("json/*.json")}
-    assert there == json_schemas()
+    files = (*SCHEMAS.glob("json/*.json"), SCHEMAS / "asyncapi.yaml")
+    assert {str(path.relative_to(SCHEMAS)): path.read_bytes() for path in files} == generated()
 
 
 def test_writing_them_again_removes_what_no_message_makes(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 // Golden vectors, made without a line of Mizzle: npm's msgpack, Node's Ed25519 and SHA-256, and the layouts as the docstrings of
-// mizzle/envelope.py, parts.py, blobs.py, codec.py and manifest.py describe them. Append-only: what is there is never changed.
+// schemas/README.md describes them. Append-only: what is there is never changed.
 //
-//   mkdir T && cp schemas/vectors/make.mjs T && cd T && npm install @msgpack/msgpack@3.1.3 && node make.mjs …/schemas/vectors
+//   cd schemas && npm ci && node vectors/make.mjs vectors
 import { createHash, createHmac, createPrivateKey, createPublicKey, sign as edSign } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -174,6 +174,121 @@ write("good", {
     device, shard: sha256(device)[0] % 64, topic: `mz/1/${FEDERATION}/up/${sha256(device)[0] % 64}/${device}/update`,
   })),
 });
+
+// Plan, model and update -----------------------------------------------------------------------------------------------------------
+
+// As the ledger writes it: keys sorted, no spaces, and a float that is whole keeps its ".0", which JSON.stringify would not write.
+const PLAN = [
+  '{"combine":{"strategy":{"fields":{},"name":"fedavg"},"weight":"uniform"},"federation":"watch-har","judge":{"scores":["norm","history"]},',
+  `"model":{"digest":"${bytesOf("model 0").toString("base64")}","name":"mlp.safetensors","parameters":2823,"size":11584},`,
+  '"privacy":{"delta":0.00001,"device_budget":1000.0,"federation_budget":1000.0,"mechanism":{"fields":{"noise_multiplier":0.2},',
+  '"name":"gaussian"},"minimum_crowd":8},"release":{"every":1,"expires_h":168.0},"schema":1,"select":{"fields":{},"name":"uniform"},',
+  '"train":{"batch_size":10,"epochs":2,"learning_rate":0.05},"update":{"clip":1.5,"codec":{"fields":{"bits":4},"name":"hadamard"}},',
+  '"window":{"deadline_s":6.0,"goal":12,"invite":1.0,"late":"fold","max_staleness":4,"mode":"rounds","pause_s":1.5,"quorum":8,',
+  '"windows":15}}',
+].join("");
+write("good", {
+  name: "plan", what: "a plan as it travels, and the numbers that a device takes from it", kind: "plan", canonical: PLAN,
+  digest_hex: hex(sha256(PLAN)), size: PLAN.length, exponent: -21, bound: 3_145_728, bits: 4, parameters: 2823, padded: 2880,
+  payload_bytes: 1444,
+});
+
+const layout = { __metadata__: { format: "pt" }, "0.bias": { dtype: "F32", shape: [2], data_offsets: [24, 32] },
+  "0.weight": { dtype: "F32", shape: [2, 3], data_offsets: [0, 24] } };
+const numbers = [0.5, -1, 2, 0.25, 8, -0.125, 3, -7];
+const layoutText = JSON.stringify(layout).padEnd(Math.ceil(JSON.stringify(layout).length / 8) * 8);
+write("good", {
+  name: "model", what: "a safetensors file whose header names its tensors in another order than that of their numbers", kind: "model",
+  model_hex: hex(Buffer.concat([big(layoutText.length, 8).reverse(), Buffer.from(layoutText), Buffer.from(Float32Array.from(numbers).buffer)])),
+  tensors: [["0.weight", [2, 3]], ["0.bias", [2]]], flat: numbers,
+});
+
+// A change of weights as a payload, by the definitions and not by a fast transform. Each number of a change is a small multiple of
+// 2^-10, so that every sum below is exact in any order.
+const grids = { exponent: -21, sides: [4096, 1024, 256, 64] };
+function blocksOf(size) {
+  let left = Math.ceil(size / 64) * 64;
+  return grids.sides.flatMap((side) => {
+    const count = Math.floor(left / side);
+    left -= count * side;
+    return Array(count).fill(side);
+  });
+}
+function gridId(bits, size) {
+  const form = Buffer.alloc(29);
+  form.writeInt32LE(grids.exponent, 0);
+  form.writeUInt8(bits, 4);
+  form.writeBigUInt64LE(BigInt(size), 5);
+  grids.sides.forEach((side, place) => form.writeUInt32LE(blocksOf(size).filter((block) => block === side).length, 13 + 4 * place));
+  return hex(sha256(Buffer.concat([Buffer.from("mizzle/grid/1"), form])));
+}
+const isOdd = (word) => {
+  let ones = 0;
+  for (let rest = word; rest; rest &= rest - 1) ones += 1;
+  return ones % 2 === 1;
+};
+function rotated(change, signBytes) {
+  const blocks = blocksOf(change.length);
+  const signed = Array.from({ length: blocks.reduce((sum, side) => sum + side) }, (_, i) =>
+    i < change.length ? ((signBytes[i >> 3] >> (i & 7)) & 1 ? -change[i] : change[i]) : 0);
+  let start = 0;
+  return blocks.flatMap((side) => {
+    const block = signed.slice(start, (start += side));
+    return block.map((_, row) => block.reduce((sum, value, column) => sum + (isOdd(row & column) ? -value : value), 0) / Math.sqrt(side));
+  });
+}
+const rint = (value) => {
+  const below = Math.floor(value);
+  const rest = value - below;
+  return rest < 0.5 || (rest === 0.5 && below % 2 === 0) ? below : below + 1;
+};
+function isqrt(square) {
+  let root = BigInt(Math.floor(Math.sqrt(Number(square))));
+  while (root * root > square) root -= 1n;
+  while ((root + 1n) * (root + 1n) <= square) root += 1n;
+  return root;
+}
+function coded(change, { bits, seed, bound, draw }) {
+  const unit = 2 ** grids.exponent;
+  const top = 2 ** bits - 1;
+  const padded = blocksOf(change.length).reduce((sum, side) => sum + side);
+  const signBytes = createHash("shake256", { outputLength: padded / 8 }).update(Buffer.concat([Buffer.from("mizzle/rotation/1"), seed])).digest();
+  const turned = rotated(change, signBytes);
+  const steps = BigInt(Math.max(...turned.map(Math.abs)) * 2 ** 40); // of 2^-40, exactly
+  const step = BigInt(top) << BigInt(40 + grids.exponent);
+  const most = (steps + step - 1n) / step;
+  if (most === 0n) return { turned, signBytes, most, squares: 0n, multiplier: 0n, payload: Buffer.alloc(4 + (padded * bits) / 8) };
+  const codes = turned.map((value, i) => {
+    const scaled = Math.min(Math.max(value / (Number(most) * unit), -top), top);
+    return Number((BigInt(rint((scaled + top) * 2 ** 31)) + BigInt(draw.readUInt32LE(4 * i))) >> 32n);
+  });
+  const squares = codes.reduce((sum, code) => sum + BigInt(2 * code - top) ** 2n, 0n);
+  const fitting = isqrt((BigInt(bound) * BigInt(bound)) / squares);
+  const multiplier = fitting < most ? fitting : most;
+  const packed = bits === 8 ? codes : Array.from({ length: padded / 2 }, (_, i) => codes[2 * i] | (codes[2 * i + 1] << 4));
+  return { turned, signBytes, most, squares, multiplier, payload: Buffer.concat([big(multiplier, 4).reverse(), Buffer.from(packed)]) };
+}
+const RULE = "number i is (((37 * i + 11) mod 101) - 50) / 1024";
+const ruled = (size) => Array.from({ length: size }, (_, i) => (((37 * i + 11) % 101) - 50) / 1024);
+for (const [name, what, change, at] of [
+  ["payload-4-bits", "three numbers with 4 bits: one block of 64", [0.5, -0.25, 0.125], { bits: 4 }],
+  ["payload-8-bits", "70 numbers with 8 bits: two blocks of 64", ruled(70), { bits: 8 }],
+  ["payload-fit", "a bound that is too small for the change, so that its multiplier is lowered", ruled(70), { bits: 4, bound: 400_000 }],
+  ["payload-zero", "no change at all: the zero update", [0, 0, 0], { bits: 4 }],
+  ["payload-blocks", "5,500 numbers with 4 bits: blocks of 4096, 1024, 256 and 64", ruled(5500), { bits: 4 }],
+]) {
+  const given = { bits: at.bits, seed: bytesOf("the rotation of window 7"), bound: at.bound ?? 2_097_152 };
+  const made = coded(change, { ...given, draw: pattern(4 * 6000) });
+  const small = change.length < 100;
+  write("good", {
+    name, what, kind: "payload", exponent: grids.exponent, bits: given.bits, size: change.length, blocks: blocksOf(change.length),
+    grid_id_hex: gridId(given.bits, change.length), seed_hex: hex(given.seed), bound: given.bound,
+    ...(small ? { change } : { change_rule: RULE }), draw_rule: PATTERN,
+    ...(small ? { signs_hex: hex(made.signBytes), rotated: made.turned.slice(0, 8) } : {}),
+    multiplier_before: Number(made.most), sum_of_squares: Number(made.squares), multiplier: Number(made.multiplier),
+    payload_size: made.payload.length, payload_sha256_hex: hex(sha256(made.payload)), ...(small ? { payload_hex: hex(made.payload) } : {}),
+  });
+}
 
 // Releases -------------------------------------------------------------------------------------------------------------------------
 

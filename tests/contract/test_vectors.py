@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
-from mizzle import blobs, codec, errors, manifest, parts, topics
+from mizzle import blobs, codec, errors, manifest, model, parts, plan, terms, topics
+from mizzle.codecs.hadamard import Hadamard
 from mizzle.device.enrol import proof
 from mizzle.envelope import Key, Purpose, key_id, seal, unseal
+from mizzle.grid import Grid, fit, rotate, signs
 from mizzle.messages import FromDevice, Message, ToDevice
 
 VECTORS = Path(__file__).parents[2] / "schemas" / "vectors"
@@ -129,6 +132,48 @@ def test_a_signed_manifest_has_the_bytes_of_the_vector(vector: Vector) -> None:
     assert manifest.from_cloud_event(vector["event"].encode()) == envelope
 
 
+@pytest.mark.parametrize("vector", vectors("good", "plan"))
+def test_a_plan_is_read_as_the_vector_says(vector: Vector) -> None:
+    read = plan.from_canonical(vector["canonical"].encode())
+    grid = terms.grid_of(read)
+    assert (read.canonical.decode(), read.digest.hex()) == (vector["canonical"], vector["digest_hex"])
+    found = (grid.exponent, terms.bound_of(read), grid.bits, grid.size, grid.padded)
+    assert found == tuple(vector[name] for name in ("exponent", "bound", "bits", "parameters", "padded"))
+    assert Hadamard(grid.bits).payload_bytes(grid) == vector["payload_bytes"]
+
+
+@pytest.mark.parametrize("vector", vectors("good", "model"))
+def test_a_model_has_the_numbers_of_the_vector_in_its_order(vector: Vector) -> None:
+    body = bytes.fromhex(vector["model_hex"])
+    assert [[name, list(shape)] for name, shape in plan.tensors(body)] == vector["tensors"]
+    assert model.flat(body).tolist() == vector["flat"]
+
+
+def ruled(size: int) -> list[float]:
+    """What the vectors' rule says: number i is (((37 * i + 11) mod 101) - 50) / 1024."""
+    return [((37 * i + 11) % 101 - 50) / 1024 for i in range(size)]
+
+
+@pytest.mark.parametrize("vector", vectors("good", "payload"))
+def test_a_change_has_the_payload_of_the_vector(vector: Vector) -> None:
+    grid = Grid(exponent=vector["exponent"], bits=vector["bits"], size=vector["size"])
+    change, seed = np.array(vector.get("change") or ruled(grid.size)), bytes.fromhex(vector["seed_hex"])
+    assert (list(grid.blocks), grid.id) == (vector["blocks"], vector["grid_id_hex"])
+    payload = Hadamard(grid.bits).encode(change, grid, seed, vector["bound"], patterned)
+    found = (len(payload), hashlib.sha256(payload).hexdigest())
+    assert found == (vector["payload_size"], vector["payload_sha256_hex"])
+    update = Hadamard(grid.bits).decode(payload, grid)
+    assert update.multiplier == vector["multiplier"]
+    if update.multiplier:
+        assert update.sum_of_squares == vector["sum_of_squares"]
+        assert update.multiplier == fit(vector["multiplier_before"], update.sum_of_squares, vector["bound"])
+    if "payload_hex" in vector:
+        assert payload.hex() == vector["payload_hex"]
+        bits = np.unpackbits(np.frombuffer(bytes.fromhex(vector["signs_hex"]), np.uint8), bitorder="little")
+        assert (signs(seed, grid.padded) == 1 - 2 * bits.astype(np.int8)).all()
+        assert rotate(grid, change, seed)[:8].tolist() == vector["rotated"]
+
+
 def refusal(vector: Vector) -> str:
     """The name of the error that the vector's bytes raise."""
     with pytest.raises(errors.MizzleError) as caught:
@@ -176,7 +221,8 @@ def test_a_bad_envelope_is_refused_with_its_error_at_its_step(vector: Vector) ->
 
 @pytest.mark.parametrize("side", ["good", "bad"])
 def test_every_vector_is_read_by_a_test_and_named_as_its_file(side: str) -> None:
-    kinds = {"good": {"sealed", "proof", "parts", "blob", "topics", "release"}, "bad": {"envelope", *READERS}}
+    good = {"sealed", "proof", "parts", "blob", "topics", "plan", "model", "payload", "release"}
+    kinds = {"good": good, "bad": {"envelope", *READERS}}
     for path in (VECTORS / side).iterdir():
         vector = json.loads(path.read_bytes())
         assert path.name == f"{vector['name']}.json"

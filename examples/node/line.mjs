@@ -1,0 +1,43 @@
+// The line to the broker (schemas/README.md, section 2), and doing things again at growing intervals.
+import mqtt from "mqtt";
+
+const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [250, 60_000];
+const jitter = (milliseconds) => milliseconds * (0.5 + Math.random());
+
+// An MQTT 5 session that comes back by itself, with growing pauses; nothing is published while it is down.
+export function connect(broker, name, { will, sessionExpiryInterval = 1_209_600 } = {}) {
+  const line = mqtt.connect(broker, {
+    protocolVersion: 5, clientId: name, username: name, clean: sessionExpiryInterval === 0, keepalive: 30, resubscribe: false,
+    reconnectPeriod: FIRST_PAUSE_MS, properties: { sessionExpiryInterval, receiveMaximum: 100 },
+    ...(will ? { will: { ...will, qos: 1, retain: true } } : {}),
+  });
+  let pause = FIRST_PAUSE_MS;
+  line.on("connect", () => (pause = FIRST_PAUSE_MS));
+  line.on("close", () => {
+    line.options.reconnectPeriod = jitter(pause);
+    pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
+  });
+  line.on("error", (error) => console.error(`the line to ${broker}: ${error.message || error.code}`));
+  return line;
+}
+
+// Publish at QoS 1 if the line is up; whoever needs it to arrive says it again.
+export function say(line, topic, body, { retain = false } = {}) {
+  if (!line.connected) return;
+  line.publish(topic, body, { qos: 1, retain }, (error) => error && console.error(`${topic} was not taken: ${error.message}`));
+}
+
+// Do something again and again, after `first` milliseconds and then twice as long each time, until what it gives is called.
+export function again(act, first, longest) {
+  let timer;
+  let pause = first;
+  const wait = () => {
+    timer = setTimeout(() => {
+      act();
+      wait();
+    }, jitter(pause));
+    pause = Math.min(2 * pause, longest);
+  };
+  wait();
+  return () => clearTimeout(timer);
+}

@@ -1,0 +1,137 @@
+"""The Node examples read every golden vector as Mizzle does, and believe of releases what it believes."""
+
+import base64
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mizzle import topics
+from mizzle.blobs import pieces
+from services.local.broker import Broker
+from services.local.processes import Processes
+from tests.contract.test_vectors import VECTORS
+from tests.examples.node import Program, integrator
+from tests.mizzle.test_releases import KEY, STRANGER, History, model, sha256
+from tests.mqtt import Peer
+from tests.node import run_node, told
+
+FOR_EVER_H = 10**9
+READ = {
+    "good": {"sealed", "proof", "parts", "blob", "topics", "plan", "model", "payload", "release"},
+    "bad": {"envelope", "to_device", "blob", "release"},
+}
+"""What a device and a reader of releases have to do with; the other bad ones are what only a gateway reads."""
+
+
+def test_every_golden_vector_comes_out_and_every_bad_one_is_refused() -> None:
+    found = told(run_node("examples", "../tests/examples/vectors.mjs"))
+    assert found["faults"] == []
+    kinds = Counter(
+        f"{side} {json.loads(path.read_bytes())['kind']}" for side in READ for path in (VECTORS / side).iterdir()
+    )
+    wanted = {f"{side} {kind}" for side, of_side in READ.items() for kind in of_side}
+    assert found["count"] == {kind: number for kind, number in kinds.items() if kind in wanted}
+
+
+@dataclass
+class Mirror:
+    """A broker on which the gateway's words are put by hand."""
+
+    peer: Peer
+    history: History
+
+    def put(self, version: int) -> None:
+        """Put everything of a release there, the event last."""
+        for blob in (self.history.manifest(version), model(version)):
+            for index, piece in enumerate(pieces(blob)):
+                self.peer.publish(topics.blob(self.history.federation, sha256(blob), index), piece, retain=True)
+        self.announce(self.history.event(version))
+
+    def announce(self, event: bytes) -> None:
+        self.peer.publish(topics.release(self.history.federation), event, retain=True)
+
+
+def reader(children: Processes, broker: Broker, mirror: Mirror, folder: Path) -> Program:
+    url, federation = f"mqtt://{broker.host}:{broker.port}", mirror.history.federation
+    return integrator(children, url, federation, KEY.public_key, folder / "integrator.json")
+
+
+def versions(program: Program, count: int) -> list[int]:
+    return [line["version"] for line in program.wait_for(lambda lines: len(lines) >= count)]
+
+
+def altered(event: bytes) -> bytes:
+    """The event with another number of members under the old signature."""
+    tree = json.loads(event)
+    manifest = json.loads(base64.b64decode(tree["data"]["payload"]))
+    tree["data"]["payload"] = base64.b64encode(json.dumps(manifest | {"members": 13}).encode()).decode()
+    return json.dumps(tree).encode()
+
+
+def test_a_reader_takes_a_release_and_none_that_is_altered_expired_or_a_strangers(
+    children: Processes, mosquitto: Broker, federation: str, folder: Path
+) -> None:
+    history, stranger, past = History(federation), History(federation), History(federation)
+    with Peer(mosquitto.port, "gateway", client_id="mirror") as peer:
+        mirror = Mirror(peer, history)
+        mirror.put(history.next(expires_h=FOR_EVER_H))
+        program = reader(children, mosquitto, mirror, folder)
+        assert versions(program, 1) == [1]
+        assert program.lines.seen[0]["tensors"] == {"weight": [100, 200], "bias": [3]}
+        mirror.announce(altered(history.event(history.next(expires_h=FOR_EVER_H))))
+        program.wait_for_words("a release is refused: a forged signature")
+        mirror.announce(stranger.event(stranger.next(key=STRANGER, skip=4, expires_h=FOR_EVER_H)))
+        program.wait_for_words("a release is refused: signed by a key that is not trusted here")
+        mirror.announce(past.event(past.next(skip=5, expires_h=-(10**6))))
+        program.wait_for_words("a release is refused: release 6 has expired")
+        mirror.announce(b"\xff")
+        program.wait_for_words("a release is refused: this is no JSON")
+        mirror.put(history.next(expires_h=FOR_EVER_H))
+        assert versions(program, 2) == [1, 3]
+
+
+def test_a_reader_that_starts_again_cannot_be_rolled_back(
+    children: Processes, mosquitto: Broker, federation: str, folder: Path
+) -> None:
+    history = History(federation)
+    with Peer(mosquitto.port, "gateway", client_id="mirror") as peer:
+        mirror = Mirror(peer, history)
+        for _ in range(2):
+            mirror.put(history.next(expires_h=FOR_EVER_H))
+        program = reader(children, mosquitto, mirror, folder)
+        assert versions(program, 1) == [2]
+        program.child.kill()
+        program.child.wait(5)
+        mirror.announce(history.event(1))
+        program.restart()
+        program.wait_for_words("a release is refused: a roll-back to release 1 where we had 2")
+        mirror.announce(history.event(2))
+        mirror.put(history.next(expires_h=FOR_EVER_H))
+        assert versions(program, 2) == [2, 3]
+
+
+def test_a_model_that_is_not_the_one_signed_is_not_taken(
+    children: Processes, mosquitto: Broker, federation: str, folder: Path
+) -> None:
+    history = History(federation)
+    with Peer(mosquitto.port, "gateway", client_id="mirror") as peer:
+        mirror = Mirror(peer, history)
+        version = history.next(expires_h=FOR_EVER_H)
+        place = topics.blob(federation, sha256(model(version)), 1)
+        *_, last = pieces(model(version))
+        peer.publish(place, last[:-1] + bytes([last[-1] ^ 1]), retain=True)
+        mirror.announce(history.event(version))
+        program = reader(children, mosquitto, mirror, folder)
+        program.wait_for_words(f"{place}: ")
+        assert program.lines.new() == []
+
+
+@pytest.mark.parametrize("missing", ["MIZZLE_BROKER", "MIZZLE_TOKEN"])
+def test_a_device_without_its_settings_says_which(missing: str, tmp_path: Path) -> None:
+    given = {"MIZZLE_BROKER": "mqtt://127.0.0.1:1", "MIZZLE_HOME": str(tmp_path), "MIZZLE_TOKEN": "", missing: ""}
+    ended = run_node("examples", "device.mjs", **given)
+    assert ended.returncode != 0
+    assert missing in ended.stderr

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from safetensors.numpy import save
 from mizzle import blobs, topics
 from mizzle.envelope import Purpose, unseal
 from mizzle.messages import Answer, Message, Received, Unauthenticated
-from mizzle.releases import follow
+from mizzle.releases import Place, Trust, follow, follow_bus
 from mizzle.topics import Up
+from mizzle.transport.mqtt_bus import MqttBus
 from services.local.broker import Broker, start_broker
 from services.local.child import Child
 from services.local.processes import Processes
@@ -171,6 +172,32 @@ def test_a_follower_gets_every_release_verified_and_in_order(barn: Barn) -> None
         return found
 
     assert asyncio.run(asyncio.wait_for(versions(), 20)) == [1, 2, 3]
+
+
+def test_a_release_is_announced_as_a_cloudevent_by_its_media_type(barn: Barn) -> None:
+    """[CloudEvents 1.0, MQTT Protocol Binding §3.2]: in structured mode the Content Type property names the format."""
+    barn.open_gate()
+    barn.grounds.say("released", release(barn.grounds, 1))
+    with Peer(barn.broker.port, "reader") as reader:
+        reader.subscribe(topics.release(barn.name))
+        said = reader.next()
+    assert said.content_type == "application/cloudevents+json; charset=utf-8"
+    assert json.loads(said.payload)["specversion"] == "1.0"
+
+
+def test_a_follower_that_was_away_for_longer_than_releases_are_kept_is_told_of_the_gap(barn: Barn) -> None:
+    barn.open_gate(MIZZLE_KEEP_RELEASES="2")
+    made = [release(barn.grounds, version) for version in (1, 2, 3, 4)]
+    barn.grounds.say("released", *made)
+    wait_until(lambda: barn.announced() == 4 and barn.blob(made[1].manifest_digest) is None)
+    bus = MqttBus(f"mqtt://127.0.0.1:{barn.broker.port}", "follower", session_expiry_s=0)
+    trust = Trust(barn.name, barn.grounds.founded.public_keys["release"])
+
+    async def found() -> list[tuple[int, bool]]:
+        async with aclosing(follow_bus(bus, trust, Place(1), patience_s=1.0)) as releases:
+            return [(one.version, one.gap) for one in (await anext(releases), await anext(releases))]
+
+    assert asyncio.run(asyncio.wait_for(found(), 20)) == [(3, True), (4, False)]
 
 
 def test_an_older_release_that_is_told_again_does_not_replace_the_newest(barn: Barn) -> None:

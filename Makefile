@@ -33,7 +33,7 @@ format: $(STAMP)  ## lay the code out, and mend what ruff can
 	$(PYTHON) -m ruff format
 
 clean:  ## remove the environment and everything that was built
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist examples/node_modules schemas/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A command may exist and not work (a version switcher's shim) or lack venv (Debian splits it off), so each one is tried.

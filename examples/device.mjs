@@ -20,7 +20,8 @@ const [ENROLMENT_MS, UPDATE_MS, MOST_WAITING] = [[2_000, 60_000], [10_000, 600_0
 const tell = (event) => console.log(JSON.stringify(event));
 const up = ({ federation, device }, kind) => `mz/1/${federation}/up/${shard(device)}/${device}/${kind}`;
 const to = ({ federation, device }, kind) => `mz/1/${federation}/to/${device}/${kind}`;
-const keysFor = (identity, role) => identity.keys.filter((key) => key.role === role).map((key) => Buffer.from(key.public_key));
+const keysFor = (identity, role) =>
+  identity.keys.filter((key) => key.role === role).map((key) => Buffer.from(key.public_key));
 
 // Belonging (section 4) -----------------------------------------------------------------------------------------------
 
@@ -28,14 +29,21 @@ const keysFor = (identity, role) => identity.keys.filter((key) => key.role === r
 function identityIn(body, receiptKeys, me) {
   const { message, epoch } = open(body, "identity", receiptKeys);
   const isOurs = message.federation === me.federation && message.device === me.device && message.epoch === epoch;
-  if (!isOurs || !same(message.public_key, me.publicKey)) throw new Refused("this identity is not for this device and its key");
+  if (!isOurs || !same(message.public_key, me.publicKey))
+    throw new Refused("this identity is not for this device and its key");
   return message;
 }
 
 // Say the enrolment, the same bytes again and again, until the identity comes.
 function enrol(home, granted) {
   const me = { ...granted, publicKey: home.key.publicKey };
-  const enrolment = { type: "enrolment.v1", federation: me.federation, device: me.device, public_key: me.publicKey, proof: proof(granted, me.publicKey) };
+  const enrolment = {
+    type: "enrolment.v1",
+    federation: me.federation,
+    device: me.device,
+    public_key: me.publicKey,
+    proof: proof(granted, me.publicKey),
+  };
   const { sealed } = seal(enrolment, "enrolment", home.key, 0, home.counter());
   const line = connect(broker, me.device);
   const ask = () => say(line, up(me, "enrol"), sealed);
@@ -53,7 +61,8 @@ function enrol(home, granted) {
         tell({ event: "belongs", federation: me.federation, device: me.device });
         stop();
         line.end(false, () => resolve(identity));
-      }));
+      }),
+    );
   });
 }
 
@@ -78,8 +87,10 @@ function takePart(home, identity, examplesFor) {
   let working = false;
   let queued;
 
-  const sealed = (message, purpose) => seal({ type: `${purpose}.v1`, federation, device, ...message }, purpose, home.key, identity.epoch, home.counter());
-  const presence = (online) => sealed({ online, examples: count, battery: null, temperature: null, link: null }, "presence").sealed;
+  const sealed = (message, purpose) =>
+    seal({ type: `${purpose}.v1`, federation, device, ...message }, purpose, home.key, identity.epoch, home.counter());
+  const presence = (online) =>
+    sealed({ online, examples: count, battery: null, temperature: null, link: null }, "presence").sealed;
   const line = connect(broker, device, { will: { topic: up(me, "presence"), payload: presence(false) } });
   line.setMaxListeners(0); // each blob that is being fetched listens too
 
@@ -93,7 +104,10 @@ function takePart(home, identity, examplesFor) {
   function sendUntilReceipt(id) {
     resending.get(id)?.();
     send(id);
-    resending.set(id, again(() => send(id), ...UPDATE_MS));
+    resending.set(
+      id,
+      again(() => send(id), ...UPDATE_MS),
+    );
   }
 
   function decline(window, reason) {
@@ -103,10 +117,15 @@ function takePart(home, identity, examplesFor) {
 
   function invited(body) {
     const { message: invitation, epoch } = open(body, "invitation", keysFor(identity, "invitation"));
-    const isOurs = invitation.federation === federation && invitation.device === device && same(invitation.plan, identity.plan.digest);
-    if (!isOurs || invitation.epoch !== epoch || epoch !== identity.epoch) throw new Refused("an invitation to somebody or something else");
+    const isOurs =
+      invitation.federation === federation &&
+      invitation.device === device &&
+      same(invitation.plan, identity.plan.digest);
+    if (!isOurs || invitation.epoch !== epoch || epoch !== identity.epoch)
+      throw new Refused("an invitation to somebody or something else");
     const newest = home.newest();
-    if (invitation.base.version < newest.version) throw new Refused(`a roll-back to base version ${invitation.base.version}`);
+    if (invitation.base.version < newest.version)
+      throw new Refused(`a roll-back to base version ${invitation.base.version}`);
     if (invitation.window <= newest.window) return;
     home.accept(invitation.window, invitation.base.version);
     queued = invitation;
@@ -132,7 +151,8 @@ function takePart(home, identity, examplesFor) {
     if (!found) return "no-model";
     const { plan, base } = found;
     if (plan.federation !== federation) return "foreign-plan";
-    if (plan.update.codec.name !== "hadamard" || ![4, 8].includes(plan.update.codec.fields.bits)) return "unknown-codec";
+    if (plan.update.codec.name !== "hadamard" || ![4, 8].includes(plan.update.codec.fields.bits))
+      return "unknown-codec";
     tell({ event: "trains", window: invitation.window, version: invitation.base.version });
     let change;
     try {
@@ -143,7 +163,13 @@ function takePart(home, identity, examplesFor) {
     }
     if (!change.every(Number.isFinite)) return "not-finite";
     const grid = gridOf(plan.update, plan.model.parameters);
-    const payload = encode(clip(change, plan.update.clip), grid, invitation.seed, Math.min(grid.bound, invitation.bound), randomBytes);
+    const payload = encode(
+      clip(change, plan.update.clip),
+      grid,
+      invitation.seed,
+      Math.min(grid.bound, invitation.bound),
+      randomBytes,
+    );
     keep(invitation, payload);
     return undefined;
   }
@@ -174,7 +200,13 @@ function takePart(home, identity, examplesFor) {
   }
 
   function keep({ window, base, plan }, payload) {
-    const update = { window, base: base.digest, plan, nonce: randomBytes(16), payload: { digest: sha256(payload), size: payload.length } };
+    const update = {
+      window,
+      base: base.digest,
+      plan,
+      nonce: randomBytes(16),
+      payload: { digest: sha256(payload), size: payload.length },
+    };
     const signed = sealed(update, "update");
     home.keep(signed.id, signed.sealed, payload);
     tell({ event: "kept", window, update: hex(signed.id) });
@@ -218,7 +250,10 @@ function takePart(home, identity, examplesFor) {
 // Examples ------------------------------------------------------------------------------------------------------------
 
 function fromCsv(path) {
-  const rows = readFileSync(path, "utf8").trim().split("\n").map((line) => line.split(",").map(Number));
+  const rows = readFileSync(path, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => line.split(",").map(Number));
   return rows.map((row) => ({ x: Float64Array.from(row.slice(0, -1)), label: row.at(-1) }));
 }
 
@@ -234,8 +269,10 @@ function madeUp(inputs, labels, count = 200) {
 function examplesFor(layers) {
   const [inputs, labels] = [layers[0].inputs, layers.at(-1).outputs];
   const examples = csv ? fromCsv(csv) : madeUp(inputs, Math.min(inputs, labels));
-  const fits = ({ x, label }) => x.length === inputs && x.every(Number.isFinite) && Number.isInteger(label) && label >= 0 && label < labels;
-  if (!examples.every(fits)) throw new WrongShape(`wanted ${inputs} numbers and a label below ${labels} in every example`);
+  const fits = ({ x, label }) =>
+    x.length === inputs && x.every(Number.isFinite) && Number.isInteger(label) && label >= 0 && label < labels;
+  if (!examples.every(fits))
+    throw new WrongShape(`wanted ${inputs} numbers and a label below ${labels} in every example`);
   return examples;
 }
 

@@ -36,12 +36,28 @@ async function load(event) {
   fresh(manifest, Date.now());
   if (!isNews(manifest, taken)) return; // it is retained, so it comes again with every connection
   const signal = AbortSignal.timeout(PATIENCE_MS);
-  const file = await fetchBlob(line, federation, Buffer.from(manifest.model.digest, "hex"), manifest.model.size, signal);
+  const file = await fetchBlob(
+    line,
+    federation,
+    Buffer.from(manifest.model.digest, "hex"),
+    manifest.model.size,
+    signal,
+  );
   const { tensors, numbers } = readModel(file);
   const { version, window, members, model } = manifest;
   const norm = Math.sqrt(numbers.reduce((sum, number) => sum + number ** 2, 0));
   const shapes = Object.fromEntries(tensors.map(({ name, shape }) => [name, shape]));
-  console.log(JSON.stringify({ version, window, members, manifest: digestOf(envelope), model: model.digest, tensors: shapes, norm }));
+  console.log(
+    JSON.stringify({
+      version,
+      window,
+      members,
+      manifest: digestOf(envelope),
+      model: model.digest,
+      tensors: shapes,
+      norm,
+    }),
+  );
   take(version);
 }
 
@@ -50,9 +66,11 @@ let turn = Promise.resolve(); // one event after the other
 line.on("connect", () => line.subscribe(`mz/1/${federation}/pub/release`, { qos: 1 }));
 line.on("message", (topic, event) => {
   if (topic !== `mz/1/${federation}/pub/release`) return;
-  turn = turn.then(() => load(event)).catch((error) => {
-    const why = error instanceof Refused ? `refused: ${error.message}` : `not to be had: ${error.message}`;
-    console.error(`a release is ${why}`);
-  });
+  turn = turn
+    .then(() => load(event))
+    .catch((error) => {
+      const why = error instanceof Refused ? `refused: ${error.message}` : `not to be had: ${error.message}`;
+      console.error(`a release is ${why}`);
+    });
 });
 for (const signal of ["SIGTERM", "SIGINT"]) process.once(signal, () => line.end(false, () => process.exit(0)));

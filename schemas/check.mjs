@@ -12,7 +12,9 @@ async function asyncApi(path) {
   const { document, diagnostics } = await fromFile(new Parser(), path).parse();
   const [channels, operations] = [document?.channels().all() ?? [], document?.operations().all() ?? []];
   return {
-    faults: diagnostics.filter(({ severity }) => severity <= WARNING).map(({ path, message }) => `${path.join("/")}: ${message}`),
+    faults: diagnostics
+      .filter(({ severity }) => severity <= WARNING)
+      .map(({ path, message }) => `${path.join("/")}: ${message}`),
     channels: channels.map((channel) => channel.address()),
     operations: Object.fromEntries(operations.map((operation) => [operation.id(), operation.action()])),
   };
@@ -20,7 +22,11 @@ async function asyncApi(path) {
 
 // What the gateway retains on pub/release is, as it is, an event of CloudEvents 1.0 in structured mode over MQTT.
 function cloudEvent(body) {
-  const event = MQTT.toEvent({ headers: {}, PUBLISH: { "Content Type": "application/cloudevents+json; charset=utf-8" }, body });
+  const event = MQTT.toEvent({
+    headers: {},
+    PUBLISH: { "Content Type": "application/cloudevents+json; charset=utf-8" },
+    body,
+  });
   event.validate();
   return event.toJSON();
 }

@@ -10,9 +10,11 @@ export function assembly(digest, size) {
   const found = new Map();
   return (index, piece) => {
     if (piece.length < PREFIX || piece.toString("latin1", 0, 2) !== "mb") throw new Refused("no piece of a blob");
-    if (piece.readUInt32BE(2) !== size) throw new Refused(`a piece of ${piece.readUInt32BE(2)} bytes, ${size} are signed`);
+    if (piece.readUInt32BE(2) !== size)
+      throw new Refused(`a piece of ${piece.readUInt32BE(2)} bytes, ${size} are signed`);
     const wanted = Math.min(PIECE, size - index * PIECE);
-    if (index >= count || piece.length - PREFIX !== wanted) throw new Refused(`piece ${index} has ${piece.length} bytes`);
+    if (index >= count || piece.length - PREFIX !== wanted)
+      throw new Refused(`piece ${index} has ${piece.length} bytes`);
     found.set(index, piece.subarray(PREFIX));
     if (found.size < count) return undefined;
     const blob = Buffer.concat(Array.from({ length: count }, (_, place) => found.get(place)));

@@ -30,7 +30,10 @@ export function clip(change, norm) {
 // H·D·x / √B in every block of x.
 export function rotate(change, seed, blocks) {
   const padded = blocks.reduce((sum, side) => sum + side, 0);
-  const signs = createHash("shake256", { outputLength: padded / 8 }).update("mizzle/rotation/1").update(seed).digest();
+  const signs = createHash("shake256", { outputLength: padded / 8 })
+    .update("mizzle/rotation/1")
+    .update(seed)
+    .digest();
   const turned = new Float64Array(padded);
   change.forEach((value, i) => (turned[i] = (signs[i >> 3] >> (i & 7)) & 1 ? -value : value));
   let start = 0;

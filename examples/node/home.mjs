@@ -11,7 +11,7 @@ const MOST_RECEIPTS = 1000;
 function onDisk(path, flags, bytes) {
   const file = openSync(path, flags, 0o600);
   try {
-    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+    for (let at = 0; at < bytes.length;) at += writeSync(file, bytes, at);
     fsyncSync(file);
   } finally {
     closeSync(file);
@@ -35,7 +35,8 @@ function fold(known, line) {
   if (line.counter !== undefined) known.counter = line.counter;
   if (line.identity !== undefined) known.identity = bytesOf(line.identity);
   if (line.newest !== undefined) known.newest = line.newest;
-  if (line.kept !== undefined) known.waiting.set(line.kept, { sealed: bytesOf(line.sealed), payload: bytesOf(line.payload) });
+  if (line.kept !== undefined)
+    known.waiting.set(line.kept, { sealed: bytesOf(line.sealed), payload: bytesOf(line.payload) });
   if (line.ended !== undefined) {
     known.waiting.delete(line.ended);
     known.receipts.set(line.ended, bytesOf(line.receipt));
@@ -52,7 +53,13 @@ function* lines({ counter, identity, newest, waiting, receipts }) {
 export function openHome(folder) {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   if (!existsSync(join(folder, "key"))) replace(folder, "key", randomBytes(32));
-  const known = { counter: 1, identity: undefined, newest: { window: 0, version: 0 }, waiting: new Map(), receipts: new Map() };
+  const known = {
+    counter: 1,
+    identity: undefined,
+    newest: { window: 0, version: 0 },
+    waiting: new Map(),
+    receipts: new Map(),
+  };
   const path = join(folder, "journal.jsonl");
   // What a crash cut off in the middle of a line was never relied upon: it ends without a newline.
   const told = existsSync(path) ? readFileSync(path, "utf8").split("\n").slice(0, -1) : [];

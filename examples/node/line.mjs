@@ -7,8 +7,14 @@ const jitter = (milliseconds) => milliseconds * (0.5 + Math.random());
 // An MQTT 5 session that comes back by itself, with growing pauses; nothing is published while it is down.
 export function connect(broker, name, { will, sessionExpiryInterval = 1_209_600 } = {}) {
   const line = mqtt.connect(broker, {
-    protocolVersion: 5, clientId: name, username: name, clean: sessionExpiryInterval === 0, keepalive: 30, resubscribe: false,
-    reconnectPeriod: FIRST_PAUSE_MS, properties: { sessionExpiryInterval, receiveMaximum: 100 },
+    protocolVersion: 5,
+    clientId: name,
+    username: name,
+    clean: sessionExpiryInterval === 0,
+    keepalive: 30,
+    resubscribe: false,
+    reconnectPeriod: FIRST_PAUSE_MS,
+    properties: { sessionExpiryInterval, receiveMaximum: 100 },
     ...(will ? { will: { ...will, qos: 1, retain: true } } : {}),
   });
   let pause = FIRST_PAUSE_MS;
@@ -24,7 +30,12 @@ export function connect(broker, name, { will, sessionExpiryInterval = 1_209_600 
 // Publish at QoS 1 if the line is up; whoever needs it to arrive says it again.
 export function say(line, topic, body, { retain = false } = {}) {
   if (!line.connected) return;
-  line.publish(topic, body, { qos: 1, retain }, (error) => error && console.error(`${topic} was not taken: ${error.message}`));
+  line.publish(
+    topic,
+    body,
+    { qos: 1, retain },
+    (error) => error && console.error(`${topic} was not taken: ${error.message}`),
+  );
 }
 
 // Do something again and again, after `first` milliseconds and then twice as long each time, until what it gives is called.

@@ -27,7 +27,8 @@ function keysIn(value) {
 export function envelopeIn(event) {
   if (event.length > MOST_EVENT) throw new Refused(`an event of ${event.length} bytes`);
   const { specversion, type, data } = parse(event.toString()) ?? {};
-  if (specversion !== "1.0" || type !== "io.mizzle.release.v1" || !data) throw new Refused("this is no release's event");
+  if (specversion !== "1.0" || type !== "io.mizzle.release.v1" || !data)
+    throw new Refused("this is no release's event");
   const { payload, payloadType, signatures } = data;
   const listed = Array.isArray(signatures) ? signatures.map(({ keyid, sig }) => ({ keyid, sig })) : [];
   return Buffer.from(JSON.stringify({ payload, payloadType, signatures: listed })); // keys sorted, no spaces
@@ -37,16 +38,19 @@ export function envelopeIn(event) {
 export function authentic(envelope, releaseKey, federation) {
   if (envelope.length > MOST_ENVELOPE) throw new Refused(`a signed manifest of ${envelope.length} bytes`);
   const { payload, payloadType, signatures, ...others } = parse(utf8(envelope)) ?? {};
-  if (Object.keys(others).length || typeof payload !== "string" || payloadType !== TYPE) throw new Refused("this is no signed manifest");
+  if (Object.keys(others).length || typeof payload !== "string" || payloadType !== TYPE)
+    throw new Refused("this is no signed manifest");
   if (!Array.isArray(signatures) || !signatures.length) throw new Refused("nobody has signed this manifest");
   const text = Buffer.from(payload, "base64");
   const signed = Buffer.concat([Buffer.from(`DSSEv1 ${TYPE.length} ${TYPE} ${text.length} `), text]);
   const ours = signatures.filter((signature) => signature?.keyid === hex(keyId(releaseKey)));
   if (!ours.length) throw new Refused("signed by a key that is not trusted here");
-  if (!ours.some(({ sig }) => isSignedBy(releaseKey, signed, Buffer.from(`${sig}`, "base64")))) throw new Refused("a forged signature");
+  if (!ours.some(({ sig }) => isSignedBy(releaseKey, signed, Buffer.from(`${sig}`, "base64"))))
+    throw new Refused("a forged signature");
   const manifest = parse(utf8(text));
   conform("manifest", manifest);
-  if (![manifest.issued, manifest.expires].every((instant) => instant.endsWith("Z"))) throw new Refused("instants are in UTC");
+  if (![manifest.issued, manifest.expires].every((instant) => instant.endsWith("Z")))
+    throw new Refused("instants are in UTC");
   if (manifest.federation !== federation) throw new Refused(`a release of federation ${manifest.federation}`);
   return manifest;
 }
@@ -61,12 +65,14 @@ function utf8(bytes) {
 
 // Return if the manifest still holds at `now`, in milliseconds since 1970: so nobody is kept on an old model for ever.
 export function fresh(manifest, now) {
-  if (now >= Date.parse(manifest.expires)) throw new Refused(`release ${manifest.version} has expired: newer ones are held back`);
+  if (now >= Date.parse(manifest.expires))
+    throw new Refused(`release ${manifest.version} has expired: newer ones are held back`);
 }
 
 // Whether it is newer than the version we had; one before that is a roll-back.
 export function isNews(manifest, version) {
-  if (manifest.version < version) throw new Refused(`a roll-back to release ${manifest.version} where we had ${version}`);
+  if (manifest.version < version)
+    throw new Refused(`a roll-back to release ${manifest.version} where we had ${version}`);
   return manifest.version > version;
 }
 

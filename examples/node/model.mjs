@@ -8,7 +8,16 @@ export function readModel(file) {
   const header = JSON.parse(file.toString("utf8", 8, start));
   delete header.__metadata__;
   const tensors = Object.entries(header)
-    .map(([name, { dtype, shape, data_offsets: [begin, end] }]) => ({ name, dtype, shape, begin, end }))
+    .map(
+      ([
+        name,
+        {
+          dtype,
+          shape,
+          data_offsets: [begin, end],
+        },
+      ]) => ({ name, dtype, shape, begin, end }),
+    )
     .sort((one, other) => one.begin - other.begin);
   if (tensors.some(({ dtype }) => dtype !== "F32")) throw new WrongShape("a model has 32-bit floats alone");
   const numbers = Float64Array.from({ length: (file.length - start) / 4 }, (_, i) => file.readFloatLE(start + 4 * i));
@@ -17,16 +26,20 @@ export function readModel(file) {
 
 // The layers of a model, first to last: views of its weights, row by row, and its biases. One layer is a linear model.
 export function layersOf({ tensors, numbers }) {
-  const views = new Map(tensors.map(({ name, shape, begin, end }) => [name, { shape, values: numbers.subarray(begin / 4, end / 4) }]));
+  const views = new Map(
+    tensors.map(({ name, shape, begin, end }) => [name, { shape, values: numbers.subarray(begin / 4, end / 4) }]),
+  );
   const names = [...views.keys()].filter((name) => /(^|\.)weight$/.test(name));
   names.sort((one, other) => one.localeCompare(other, "en", { numeric: true }));
   const layers = names.map((name) => {
     const [weight, bias] = [views.get(name), views.get(name.replace(/weight$/, "bias"))];
-    if (weight.shape.length !== 2 || bias?.shape[0] !== weight.shape[0]) throw new WrongShape(`${name} is no linear layer`);
+    if (weight.shape.length !== 2 || bias?.shape[0] !== weight.shape[0])
+      throw new WrongShape(`${name} is no linear layer`);
     return { outputs: weight.shape[0], inputs: weight.shape[1], weight: weight.values, bias: bias.values };
   });
   const isChain = layers.every(({ inputs }, i) => i === 0 || inputs === layers[i - 1].outputs);
-  if (!layers.length || !isChain || views.size !== 2 * layers.length) throw new WrongShape("these are no layers in a row");
+  if (!layers.length || !isChain || views.size !== 2 * layers.length)
+    throw new WrongShape("these are no layers in a row");
   return layers;
 }
 
@@ -47,13 +60,17 @@ function softmax(values) {
 
 // One step of gradient descent on the mean cross-entropy of a batch; the layers are changed in place.
 export function descend(layers, batch, rate) {
-  const gradients = layers.map(({ weight, bias }) => ({ weight: new Float64Array(weight.length), bias: new Float64Array(bias.length) }));
+  const gradients = layers.map(({ weight, bias }) => ({
+    weight: new Float64Array(weight.length),
+    bias: new Float64Array(bias.length),
+  }));
   for (const { x, label } of batch) {
     const inputs = [x]; // of each layer
     for (const layer of layers.slice(0, -1)) inputs.push(relu(linear(layer, inputs.at(-1))));
     let error = softmax(linear(layers.at(-1), inputs.at(-1)));
     error[label] -= 1;
-    for (let depth = layers.length - 1; depth >= 0; depth -= 1) error = blame(layers[depth], gradients[depth], inputs[depth], error);
+    for (let depth = layers.length - 1; depth >= 0; depth -= 1)
+      error = blame(layers[depth], gradients[depth], inputs[depth], error);
   }
   layers.forEach(({ weight, bias }, depth) => {
     weight.forEach((value, i) => (weight[i] = value - (rate / batch.length) * gradients[depth].weight[i]));
@@ -80,7 +97,11 @@ export async function train(layers, examples, { epochs = 1, batch_size: size = 3
     const shuffled = examples.map((example) => [Math.random(), example]).sort(([one], [other]) => one - other);
     for (let start = 0; start < shuffled.length; start += size) {
       if (isOver()) return;
-      descend(layers, shuffled.slice(start, start + size).map(([, example]) => example), rate);
+      descend(
+        layers,
+        shuffled.slice(start, start + size).map(([, example]) => example),
+        rate,
+      );
       await new Promise(setImmediate);
     }
   }

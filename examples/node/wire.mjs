@@ -32,17 +32,15 @@ export function signingKey(seed) {
 export const keyId = (publicKey) => sha256(publicKey).subarray(0, 16);
 
 // The points whose order divides 8, as y with the sign bit cleared: under them a signature proves nothing.
-const SMALL_ORDER = new Set(
-  [
-    "0000000000000000000000000000000000000000000000000000000000000000",
-    "0100000000000000000000000000000000000000000000000000000000000000",
-    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-  ],
-);
+const SMALL_ORDER = new Set([
+  "0000000000000000000000000000000000000000000000000000000000000000",
+  "0100000000000000000000000000000000000000000000000000000000000000",
+  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+  "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+]);
 
 export function isSignedBy(publicKey, bytes, signature) {
   const y = Buffer.from(publicKey);
@@ -55,7 +53,8 @@ export function isSignedBy(publicKey, bytes, signature) {
 // Messages ------------------------------------------------------------------------------------------------------------
 
 const schemas = addFormats(new Ajv()).addVocabulary(["discriminator"]); // OpenAPI's: which field tells outcomes apart
-const contract = (name) => JSON.parse(readFileSync(new URL(`../../schemas/json/${name}.json`, import.meta.url), "utf8"));
+const contract = (name) =>
+  JSON.parse(readFileSync(new URL(`../../schemas/json/${name}.json`, import.meta.url), "utf8"));
 const checks = {};
 
 // Return if `value` is what the schema of this name says.
@@ -66,12 +65,21 @@ export function conform(name, value) {
 
 // A message as its JSON Schema sees it: bytes are base64 text.
 const view = (value) =>
-  value instanceof Uint8Array ? Buffer.from(value).toString("base64")
-  : Array.isArray(value) ? value.map(view)
-  : value && typeof value === "object" ? Object.fromEntries(Object.entries(value).map(([name, part]) => [name, view(part)]))
-  : value;
+  value instanceof Uint8Array
+    ? Buffer.from(value).toString("base64")
+    : Array.isArray(value)
+      ? value.map(view)
+      : value && typeof value === "object"
+        ? Object.fromEntries(Object.entries(value).map(([name, part]) => [name, view(part)]))
+        : value;
 
-const LIMITS = { maxStrLength: MOST_HEADER, maxBinLength: MOST_HEADER, maxArrayLength: 64, maxMapLength: 64, maxExtLength: 0 };
+const LIMITS = {
+  maxStrLength: MOST_HEADER,
+  maxBinLength: MOST_HEADER,
+  maxArrayLength: 64,
+  maxMapLength: 64,
+  maxExtLength: 0,
+};
 
 function unpack(header) {
   try {
@@ -94,7 +102,8 @@ const signedBytes = (purpose, prefix, header) => Buffer.concat([Buffer.from(`miz
 // The message in an envelope that `key` has signed, and its id.
 export function seal(message, purpose, key, epoch, counter) {
   const header = Buffer.from(encode(message));
-  if (header.length > MOST_HEADER) throw new Error(`a header is at most ${MOST_HEADER} bytes, this takes ${header.length}`);
+  if (header.length > MOST_HEADER)
+    throw new Error(`a header is at most ${MOST_HEADER} bytes, this takes ${header.length}`);
   const prefix = Buffer.alloc(36);
   prefix.write("mz");
   prefix.set([1, 1, PURPOSES[purpose], 0], 2);
@@ -109,9 +118,11 @@ export function seal(message, purpose, key, epoch, counter) {
 // The message that `body` is, if one of `keys` has sealed it for `purpose`; nothing is decoded before that is known.
 export function open(body, purpose, keys) {
   if (body.length < FIXED) throw new Refused(`an envelope has at least ${FIXED} bytes, this ${body.length}`);
-  if (hex(body.subarray(0, 4)) !== "6d7a0101" || body[5] !== 0) throw new Refused(`begins with ${hex(body.subarray(0, 6))}`);
+  if (hex(body.subarray(0, 4)) !== "6d7a0101" || body[5] !== 0)
+    throw new Refused(`begins with ${hex(body.subarray(0, 6))}`);
   const length = body.readUInt16BE(6);
-  if (length > MOST_HEADER || body.length !== FIXED + length) throw new Refused(`a header of ${length} bytes in ${body.length}`);
+  if (length > MOST_HEADER || body.length !== FIXED + length)
+    throw new Refused(`a header of ${length} bytes in ${body.length}`);
   if (body[4] !== PURPOSES[purpose]) throw new Refused(`wanted a message for ${purpose}, its purpose is ${body[4]}`);
   const [prefix, signature, header] = [body.subarray(0, 36), body.subarray(36, FIXED), body.subarray(FIXED)];
   const key = keys.find((one) => same(keyId(one), prefix.subarray(20)));
@@ -126,7 +137,9 @@ export const headerIn = (body, purpose) => messageIn(body.subarray(FIXED), purpo
 // Belonging and sending -----------------------------------------------------------------------------------------------
 
 export function parseToken(text) {
-  const found = /^mzt1\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{1,64})\.([0-9a-f]{32})\.([0-9a-f]{64})$/.exec(text.trim());
+  const found = /^mzt1\.([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_-]{1,64})\.([0-9a-f]{32})\.([0-9a-f]{64})$/.exec(
+    text.trim(),
+  );
   if (!found) throw new Error("a token is mzt1.FEDERATION.DEVICE.SECRET.KEY");
   return { federation: found[1], device: found[2], secret: found[3], receiptKey: Buffer.from(found[4], "hex") };
 }

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from mizzle import asyncapi, blobs, envelope, grid, manifest, parts, vocabulary
+from mizzle.codec import decode_from_device, encode
 from mizzle.device.speech import ENROLMENT_RETRY_MS, UPDATE_RETRY_MS
 from mizzle.device.states import Bounds
 from mizzle.envelope import Purpose
 from mizzle.messages import Decline
+from mizzle.terms import bound_of
 from services.gateway.receive import EXPIRES_MS
 from tests.contract.test_vectors import VECTORS
 from tests.services.plans import plan
@@ -93,10 +95,9 @@ def test_a_word_that_the_page_offers_for_a_decline_is_one() -> None:
     words = re.findall(r"`([a-z-]+)`", told)
     assert len(words) == 11
     for word in words:
-        assert Decline(federation="f", device="d", window=1, reason=word)
+        said = Decline(federation="f", device="d", window=1, reason=word)
+        assert decode_from_device(encode(said)) == said
 
 
 def test_the_least_clip_is_that_of_a_plan() -> None:
-    from mizzle.terms import bound_of  # noqa: PLC0415
-
     assert bound_of(plan()) == 2**21

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from examples import watch
 from services.local.sight import Lines
 from tests.lives import CHECKOUT
 from tests.node import need_node
@@ -64,3 +65,11 @@ def integrator(processes: Processes, broker_url: str, federation: str, key: byte
     """`examples/integrator.mjs`."""
     argv = [str(EXAMPLES / "integrator.mjs"), broker_url, federation, key.hex(), str(state)]
     return Program.start(processes, state.stem, argv, {})
+
+
+def csv(name: str, path: Path) -> Path:
+    """The examples of a wrist as `examples/device.mjs` reads them: 36 figures and a label a line."""
+    inputs, labels = watch.wrist(name)
+    with path.open("w") as file:
+        file.writelines(f"{','.join(map(repr, x.tolist()))},{label}\n" for x, label in zip(inputs, labels, strict=True))
+    return path

@@ -5,7 +5,9 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from mizzle import topics
@@ -13,7 +15,8 @@ from mizzle.blobs import pieces
 from services.local.broker import Broker
 from services.local.processes import Processes
 from tests.contract.test_vectors import VECTORS
-from tests.examples.node import Program, integrator
+from tests.examples.node import Program, csv, integrator
+from tests.examples.test_examples import MODEL, learned, plan
 from tests.mizzle.test_releases import KEY, STRANGER, History, model, sha256
 from tests.mqtt import Peer
 from tests.node import run_node, told
@@ -139,3 +142,59 @@ def test_a_device_without_its_settings_says_which(missing: str, tmp_path: Path) 
     ended = run_node("examples", "device.mjs", **given)
     assert ended.returncode != 0
     assert missing in ended.stderr
+
+
+def script(text: str, *arguments: str) -> Any:
+    """What a few lines of JavaScript print that use the examples' modules."""
+    ended = run_node("examples", "--input-type=module", "--eval", text, *arguments)
+    assert ended.returncode == 0, ended.stderr
+    return told(ended)
+
+
+STEP = """
+import { readFileSync } from "node:fs";
+import { layersOf, readModel, train } from "./node/model.mjs";
+const [path, csv, settings] = process.argv.slice(1);
+const [before, after] = [readModel(readFileSync(path)), readModel(readFileSync(path))];
+const rows = readFileSync(csv, "utf8").trim().split("\\n").map((line) => line.split(",").map(Number));
+const examples = rows.map((row) => ({ x: Float64Array.from(row.slice(0, -1)), label: row.at(-1) }));
+await train(layersOf(after), examples, JSON.parse(settings), () => false);
+console.log(JSON.stringify([...after.numbers.map((number, i) => number - before.numbers[i])]));
+"""
+
+
+def test_node_and_numpy_learn_the_same(tmp_path: Path) -> None:
+    """In one step over all the examples, whose order makes no difference."""
+    once = plan(epochs=1, batch_size=300)
+    settings = json.dumps({name: once.train[name] for name in ("epochs", "batch_size", "learning_rate")})
+    by_node = script(STEP, str(MODEL), str(csv("3-left", tmp_path / "examples.csv")), settings)
+    by_numpy = learned("device_numpy.py", tmp_path / "home", once)
+    assert np.abs(by_numpy).max() > 0.01
+    assert np.abs(np.array(by_node) - by_numpy).max() < 1e-5
+
+
+HOME = """
+import { openHome } from "./node/home.mjs";
+const [folder, ...kept] = process.argv.slice(1);
+const home = openHome(folder);
+for (const word of kept) home.keep(Buffer.from(word), Buffer.from("sealed"), Buffer.from(word));
+const waiting = [...home.waiting()].map(([id, { payload }]) => [Buffer.from(id, "hex").toString(), payload.toString()]);
+console.log(JSON.stringify({ waiting, counter: home.counter(), key: home.key.publicKey.toString("hex") }));
+"""
+
+
+def test_a_line_that_a_loss_of_power_cut_off_is_as_if_it_had_never_been_written(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    first = script(HOME, str(home), "one", "two")
+    journal = home / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes() + b'{"kept":"7468726565","sealed":"c2')
+    again = script(HOME, str(home))
+    assert again["waiting"] == first["waiting"] == [["one", "one"], ["two", "two"]]
+    assert again["key"] == first["key"]
+    assert (home / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_device_never_signs_under_a_number_twice(tmp_path: Path) -> None:
+    """Numbers are reserved in blocks: those of a block that a life did not use up are never used."""
+    numbers = [script(HOME, str(tmp_path))["counter"] for _ in range(3)]
+    assert numbers == [1, 257, 513]

@@ -37,10 +37,11 @@ from mizzle.topics import Up
 from services.ledger import keys
 from services.local.federation import Federation, planned, running
 from services.local.fleet import Fleet, Wrist
-from tests.examples.node import PATIENCE_S, Program, device, integrator
+from tests.examples.node import PATIENCE_S, Program, csv, device, integrator
 from tests.lives import CHECKOUT
 from tests.mizzle.device.fleet import Running, receipts
 from tests.mqtt import Peer
+from tests.node import need_node
 
 NODE = "node-1"
 PUMPS = ("pump-1", "pump-2")
@@ -204,6 +205,15 @@ def moved_by(federation: Federation, message: bytes, invitation: Invitation) -> 
     return back * grid_of(plan).unit / (GAIN * plan.window.goal)
 
 
+pytestmark = pytest.mark.usefixtures("node")
+
+
+@pytest.fixture(scope="module")
+def node() -> None:
+    """Skip before anything is started, where there is no Node."""
+    need_node("examples")
+
+
 def test_a_node_device_takes_part_and_is_killed_and_nothing_is_doubled(folder: Path) -> None:
     plan = from_toml(TOML, LINEAR)
     with running(folder, plan, LINEAR, keep_payloads=False) as federation, ExitStack() as stack:
@@ -297,14 +307,6 @@ def test_the_node_examples_join_the_demos_federation(folder: Path) -> None:
     assert [release.manifest.members for release in releases[:2]] == [len(names)] * 2
     accuracies = [accuracy(release.tensors()) for release in releases]
     assert accuracies[-1] > 0.5 > accuracy(named(model))
-
-
-def csv(name: str, path: Path) -> Path:
-    """The examples of a wrist as `examples/device.mjs` reads them: 36 figures and a label a line."""
-    inputs, labels = watch.wrist(name)
-    with path.open("w") as file:
-        file.writelines(f"{','.join(map(repr, x.tolist()))},{label}\n" for x, label in zip(inputs, labels, strict=True))
-    return path
 
 
 def start_fleet(federation: Federation, names: tuple[str, ...]) -> None:

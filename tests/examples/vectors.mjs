@@ -4,13 +4,25 @@ import { assembly } from "../../examples/node/blobs.mjs";
 import { encode, gridOf, blocksOf, rotate } from "../../examples/node/grid.mjs";
 import { authentic, digestOf, envelopeIn, fresh } from "../../examples/node/manifest.mjs";
 import { readModel } from "../../examples/node/model.mjs";
-import { headerIn, hex, open, parts, proof, Refused, seal, sha256, shard, signingKey } from "../../examples/node/wire.mjs";
+import {
+  headerIn,
+  hex,
+  open,
+  parts,
+  proof,
+  Refused,
+  seal,
+  sha256,
+  shard,
+  signingKey,
+} from "../../examples/node/wire.mjs";
 
 const folder = new URL("../../schemas/vectors/", import.meta.url);
 const bytes = (text) => Buffer.from(text, "hex");
 const pattern = (size) => Buffer.from(Uint8Array.from({ length: size }, (_, i) => 7 * i + (i >> 8)));
 const ruled = (size) => Array.from({ length: size }, (_, i) => (((37 * i + 11) % 101) - 50) / 1024);
-const writtenOut = (runs) => Buffer.concat(runs.map(({ hex: run, times }) => Buffer.alloc((run.length / 2) * times, bytes(run))));
+const writtenOut = (runs) =>
+  Buffer.concat(runs.map(({ hex: run, times }) => Buffer.alloc((run.length / 2) * times, bytes(run))));
 const isSame = (found, wanted) => JSON.stringify(found) === JSON.stringify(wanted);
 
 const good = {
@@ -22,13 +34,17 @@ const good = {
   proof: (vector) => hex(proof(vector, bytes(vector.public_key_hex))) === vector.proof_hex,
   parts({ envelope_hex: sealed, payload_size: size, parts: wanted }) {
     const id = bytes(JSON.parse(readFileSync(new URL("good/update.json", folder))).id_hex);
-    return isSame([...parts(bytes(sealed), id, pattern(size))].map((part) => hex(sha256(part))), wanted.map((part) => part.sha256_hex));
+    return isSame(
+      [...parts(bytes(sealed), id, pattern(size))].map((part) => hex(sha256(part))),
+      wanted.map((part) => part.sha256_hex),
+    );
   },
   blob({ size, digest_hex: digest }) {
     const [blob, add] = [pattern(size), assembly(bytes(digest), size)];
     const front = Buffer.concat([Buffer.from("mb"), Buffer.from(size.toString(16).padStart(8, "0"), "hex")]);
     let whole;
-    for (let at = 0; at === 0 || at < size; at += 30_720) whole = add(at / 30_720, Buffer.concat([front, blob.subarray(at, at + 30_720)]));
+    for (let at = 0; at === 0 || at < size; at += 30_720)
+      whole = add(at / 30_720, Buffer.concat([front, blob.subarray(at, at + 30_720)]));
     return whole.equals(blob);
   },
   topics: ({ topics }) => topics.every((wanted) => shard(wanted.device) === wanted.shard),
@@ -37,7 +53,10 @@ const good = {
     const { bits, size, unit, bound, blocks } = gridOf(plan.update, plan.model.parameters);
     const padded = blocks.reduce((sum, side) => sum + side, 0);
     const found = [hex(sha256(vector.canonical)), Math.log2(unit), bound, bits, size, padded, 4 + (padded * bits) / 8];
-    return isSame(found, ["digest_hex", "exponent", "bound", "bits", "parameters", "padded", "payload_bytes"].map((name) => vector[name]));
+    return isSame(
+      found,
+      ["digest_hex", "exponent", "bound", "bits", "parameters", "padded", "payload_bytes"].map((name) => vector[name]),
+    );
   },
   model({ model_hex: model, tensors, flat }) {
     const read = readModel(bytes(model));
@@ -63,7 +82,8 @@ const good = {
 const bad = {
   envelope: ({ bytes: runs, public_key_hex: key }) => open(writtenOut(runs), "update", [bytes(key)]),
   to_device({ bytes: runs }) {
-    for (const purpose of ["identity", "invitation", "receipt"]) refused(() => headerIn(Buffer.concat([Buffer.alloc(100), writtenOut(runs)]), purpose));
+    for (const purpose of ["identity", "invitation", "receipt"])
+      refused(() => headerIn(Buffer.concat([Buffer.alloc(100), writtenOut(runs)]), purpose));
     throw new Refused("all three");
   },
   blob({ digest_hex: digest, most, pieces }) {
@@ -94,7 +114,8 @@ for (const [side, readers] of Object.entries({ good, bad })) {
     if (!read) continue;
     count[`${side} ${vector.kind}`] = (count[`${side} ${vector.kind}`] ?? 0) + 1;
     try {
-      if (!(side === "good" ? read(vector) : refused(() => read(vector)))) faults.push(`${side}/${name}: it came out otherwise`);
+      if (!(side === "good" ? read(vector) : refused(() => read(vector))))
+        faults.push(`${side}/${name}: it came out otherwise`);
     } catch (error) {
       faults.push(`${side}/${name}: ${error.stack}`);
     }

@@ -15,6 +15,7 @@ from services.local.broker import Broker
 from services.local.faults import FaultProxy, Mode
 from services.local.waiting import free_port
 from tests.mizzle.transport.worlds import Heard
+from tests.mqtt import Peer
 
 DEVICE = "pump-limits"
 
@@ -33,6 +34,19 @@ def proxy(mosquitto: Broker) -> Iterator[FaultProxy]:
 def line(port: int, *, queue_bytes: int = 2**20 * 8, max_backoff_s: float = 0.1) -> MqttBus:
     url = f"mqtt://127.0.0.1:{port}"
     return MqttBus(url, DEVICE, session_expiry_s=0, queue_bytes=queue_bytes, max_backoff_s=max_backoff_s, goodbye_s=0.3)
+
+
+def test_a_media_type_goes_with_what_is_published_and_none_where_none_is_named(broker: Broker, federation: str) -> None:
+    topic = topics.release(federation)
+    bus = MqttBus(f"mqtt://127.0.0.1:{broker.port}", "gateway", session_expiry_s=0)
+    with Peer(broker.port, DEVICE) as peer:
+        peer.subscribe(topic)
+        bus.open(lambda _: None)
+        bus.publish(topic, b"{}", content_type="application/json")
+        bus.publish(topic, b"{}")
+        heard = [peer.next(), peer.next()]
+    bus.close()
+    assert [said.content_type for said in heard] == ["application/json", ""]
 
 
 def test_what_is_longer_than_the_broker_takes_is_not_sent_and_the_line_stays(mosquitto: Broker, update: str) -> None:

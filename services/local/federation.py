@@ -37,6 +37,7 @@ class Federation:
     broker: Broker
     plan: Plan
     founded: Founded
+    redis_url: str
 
     @property
     def broker_url(self) -> str:
@@ -77,7 +78,8 @@ def running(folder: Path, plan: Plan, model: bytes, *, keep_payloads: bool) -> I
         processes = after.enter_context(Processes(folder))
         broker = start_broker(processes, keep=True)
         redis_url = open_store(processes, keep=True)
-        federation = Federation(folder, processes, broker, plan, found(ledger, plan, model, folder / "keys"))
+        founded = found(ledger, plan, model, folder / "keys")
+        federation = Federation(folder, processes, broker, plan, founded, redis_url)
         settings = {
             "MIZZLE_FEDERATION": plan.federation,
             "MIZZLE_LEDGER": ledger,

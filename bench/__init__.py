@@ -1,0 +1,1 @@
+"""Benches: one file a figure, each beside the peer or the limit it is compared with."""

@@ -128,16 +128,30 @@ class Crowd:
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=right.device, protocol=mqtt.MQTTv5)
         client.username_pw_set(right.device)
         device = Wanderer(right.device, key, token, client)
-        client.on_socket_open = lambda _c, _u, sock: self._selector.register(sock, selectors.EVENT_READ, client)
-        client.on_socket_close = lambda _c, _u, sock: self._selector.unregister(sock)
-        client.on_socket_register_write = lambda _c, _u, sock: self._watch(sock, client, writes=True)
-        client.on_socket_unregister_write = lambda _c, _u, sock: self._watch(sock, client, writes=False)
-        client.on_connect = lambda *_: client.subscribe(topics.every_to(right.federation, right.device), 1)
-        client.on_subscribe = lambda *_: client.publish(
-            topics.up(right.federation, right.device, Up.ENROL), sealed_enrolment(right, key, 1), 1
-        )
+        self._hold(client)
+
+        def connected(*_: object) -> None:
+            client.subscribe(topics.every_to(right.federation, right.device), 1)
+
+        def subscribed(*_: object) -> None:
+            client.publish(topics.up(right.federation, right.device, Up.ENROL), sealed_enrolment(right, key, 1), 1)
+
+        client.on_connect, client.on_subscribe = connected, subscribed
         client.on_message = lambda _c, _u, message: _hear(device, message)
         return device
+
+    def _hold(self, client: mqtt.Client) -> None:
+        """Let the selector know of the client's socket, and of whether it wants to write."""
+
+        def opened(_client: mqtt.Client, _userdata: object, sock: Any) -> None:  # noqa: ANN401  # paho's socket-like
+            self._selector.register(sock, selectors.EVENT_READ, client)
+
+        def closed(_client: mqtt.Client, _userdata: object, sock: Any) -> None:  # noqa: ANN401  # as above
+            self._selector.unregister(sock)
+
+        client.on_socket_open, client.on_socket_close = opened, closed
+        client.on_socket_register_write = lambda _c, _u, sock: self._watch(sock, client, writes=True)
+        client.on_socket_unregister_write = lambda _c, _u, sock: self._watch(sock, client, writes=False)
 
     def _watch(self, sock: Any, client: mqtt.Client, *, writes: bool) -> None:  # noqa: ANN401  # paho's socket-like
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if writes else 0)
@@ -152,7 +166,7 @@ class Crowd:
 
 def _hear(device: Wanderer, message: mqtt.MQTTMessage) -> None:
     """Take in what the gateway says; receipts are only kept, and verified when no clock runs any more."""
-    envelope = unseal(message.payload)
+    envelope = unseal(bytes(message.payload))
     match envelope.purpose:
         case Purpose.IDENTITY:
             device.epoch = decode(envelope.header, Identity).epoch

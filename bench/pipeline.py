@@ -3,10 +3,10 @@
     python -m bench.pipeline --elements 100000 --bits 4 --updates 3000 --json FILE
 
 A real broker, Redis and every service run as child processes; a crowd of devices enrols, is invited, and sends distinct
-signed updates that were made beforehand. The clock runs from the first update until the last receipt is with its device;
-what the servers' processes spent meanwhile, by /proc, is divided by the updates. Enrolments and invitations come before.
-Then the yardstick (`bench/bare.py`) moves as many updates of as many bytes through a broker and a Redis of its own. The
-run fails unless counted updates = receipts delivered = updates sent.
+signed updates that were made beforehand. The clock runs from the first update until the last receipt is with its
+device; what the servers' processes spent meanwhile, by /proc, is divided by the updates. Enrolments and invitations
+come before. Then the yardstick (`bench/bare.py`) moves as many updates of as many bytes through a broker and a Redis of
+its own. The run fails unless counted updates = receipts delivered = updates sent.
 
 All updates of a window come from different devices, so a window has as many devices as it has updates. Noise is drawn
 once a window: `noise_ms_per_window` says what it takes, and `--windows` over how many windows the updates are spread.
@@ -154,6 +154,8 @@ def _window(federation: Federation, crowd: Crowd, window: int, cost: Cost) -> No
     """Wait until all are invited, let the clock run while updates go in and receipts come out."""
     crowd.until(lambda: crowd.invited(window), PATIENCE_S, f"invitations to window {window}")
     ready = updates(federation.plan, crowd.devices, start=(window - 1) * len(crowd.devices))
+    pids = " ".join(f"{name}={federation.processes[name].pid}" for name in SERVERS)
+    typer.echo(f"window {window}: the clock runs; {pids}", err=True)
     before, machine, began = _cpu_s(federation), usage.machine(), time.perf_counter()
     _publish(federation, crowd, ready, window)
     crowd.until(lambda: all(len(one.receipts) >= window for one in crowd.devices), PATIENCE_S, "receipts", look_s=0.005)
@@ -161,9 +163,7 @@ def _window(federation: Federation, crowd: Crowd, window: int, cost: Cost) -> No
     cost.add(before, _cpu_s(federation), wall_s, usage.machine().idle_share_since(machine))
 
 
-def _publish(
-    federation: Federation, crowd: Crowd, ready: Sequence[tuple[Wanderer, bytes, bytes]], window: int
-) -> None:
+def _publish(federation: Federation, crowd: Crowd, ready: Sequence[tuple[Wanderer, bytes, bytes]], window: int) -> None:
     """Send all updates, never more at once than the broker may hold."""
     size = len(ready[0][2])
     most, sent = max(1, MOST_OUTSTANDING // size), (window - 1) * len(ready)

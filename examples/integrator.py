@@ -7,12 +7,14 @@ object a line.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import sys
 
 import mizzle
 from examples.alone import accuracy
+from mizzle.errors import MizzleError
 
 
 async def report(broker: str, federation: str, release_key: str) -> None:
@@ -29,4 +31,12 @@ async def report(broker: str, federation: str, release_key: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(report(*sys.argv[1:4]))
+    parser = argparse.ArgumentParser(description="Follow a federation's releases, and tell how good each is.")
+    parser.add_argument("broker", help="mqtt://HOST:PORT")
+    parser.add_argument("federation", help="whose releases")
+    parser.add_argument("key", help="the key that signs them: 64 hexadecimal digits")
+    given = parser.parse_args()
+    try:
+        asyncio.run(report(given.broker, given.federation, given.key))
+    except MizzleError as error:
+        sys.exit(f"{parser.prog}: {error}")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from mizzle.errors import Away, Forged, Misconfigured, MizzleError
-from mizzle.plan import from_toml
 from services.ledger import audit
 from services.ledger.engine import connect, reading
-from services.ledger.founding import found, open_founded
+from services.ledger.founding import found, open_founded, planned
 from services.ledger.ledger import refuse_other_tables
 from services.ledger.migrate import migrate
 
@@ -21,7 +19,9 @@ MISCONFIGURED: Final = 3
 UNREACHABLE: Final = 6
 UNVERIFIED: Final = 9
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="The ledger of a federation.")
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="The ledger of a federation."
+)
 
 Url = Annotated[str, typer.Option("--ledger", envvar="MIZZLE_LEDGER", help="sqlite:////path/to/ledger.db")]
 
@@ -33,13 +33,8 @@ def create(
     keys: Annotated[Path, typer.Option(envvar="MIZZLE_KEYS", help="the folder that the private keys are written to")],
 ) -> None:
     """Found a federation: its tables, its private keys, its plan and first model."""
-    text = _read(plan).decode()
-    try:
-        named = tomllib.loads(text).get("model", "")
-    except tomllib.TOMLDecodeError as error:
-        raise Misconfigured(f"{plan} is no TOML: {error}") from error
-    model = _read(plan.with_name(str(named)))
-    founded = found(ledger, from_toml(text, model), model, keys)
+    read, model = planned(plan)
+    founded = found(ledger, read, model, keys)
     for role, key in founded.public_keys.items():
         typer.echo(f"{role} {key.hex()}")
 
@@ -83,19 +78,10 @@ def _head(noted: str) -> audit.Head | None:
         raise Misconfigured(f"--head is SEQ:HASH as verify prints it, got {noted!r}") from error
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from error
-
-
 def main() -> int:
     """Run one command, and give its exit status."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as left:
-        return left.exit_code
+        app()  # it exits by itself, with 2 for what is no command
     except Misconfigured as wrong:
         return _failed(wrong, MISCONFIGURED)
     except Away as away:

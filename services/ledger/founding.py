@@ -6,6 +6,7 @@ import hashlib
 import re
 import secrets
 import time
+import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from mizzle.errors import Misconfigured
 from mizzle.grid import has_room
-from mizzle.plan import refuse_contradictions
+from mizzle.plan import from_toml, refuse_contradictions
 from mizzle.terms import bound_of, mechanism_of
 from mizzle.vocabulary import FULL_WEIGHT
 from services.ledger import audit, blobs, enrolments, federations, keys
@@ -86,6 +87,23 @@ def found(url: str, plan: Plan, model: bytes, folder: Path) -> Founded:
     return Founded(plan.federation, made, engine)
 
 
+def planned(path: Path) -> tuple[Plan, bytes]:
+    """The plan in the file `path`, and the model that it names, which lies beside it.
+
+    Raises:
+        Misconfigured: a file cannot be read, or the plan is none; the text names the file or the key.
+    """
+    try:
+        text = _read(path).decode()
+        named = tomllib.loads(text).get("model")
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{path} is no TOML: {error}") from error
+    if not isinstance(named, str) or not named:
+        raise Misconfigured(f'{path}: model = "FILE.safetensors" names the model beside the plan, got {named!r}')
+    model = _read(path.with_name(named))
+    return from_toml(text, model), model
+
+
 def open_founded(url: str, federation: str) -> Founded:
     """A federation that was founded earlier.
 
@@ -109,6 +127,13 @@ def _refuse_unworkable(plan: Plan, model: bytes) -> None:
     if not has_room(plan.window.most, FULL_WEIGHT, bound, mechanism_of(plan).sigma(FULL_WEIGHT, bound)):
         text = f"the sum of a window of {plan.window.most} updates and its noise could pass 2^62"
         raise Misconfigured(f"{text}: lower the plan's window.goal, window.invite or privacy.noise_multiplier")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _now() -> int:

@@ -16,13 +16,18 @@ from services.local.verdict import FAILED
 
 MISCONFIGURED = 3
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="The whole system on one machine.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="The whole system on one machine.",
+)
 
 
 @app.command("demo")
 def demo_command(
     seed: Annotated[
-        int, typer.Option(help="who loses the network, who is hostile, how devices shuffle")
+        int, typer.Option(min=0, help="who loses the network, who is hostile, how devices shuffle")
     ] = DEFAULT_SEED,
     budget: Annotated[float | None, typer.Option(help="stop before any device's ε passes this")] = None,
     json: Annotated[Path | None, typer.Option(help="write the evidence to this file as well")] = None,
@@ -47,9 +52,7 @@ def _leave(signum: int, _frame: object) -> NoReturn:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _leave)
     try:
-        sys.exit(app(standalone_mode=False))
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+        app()  # it exits by itself, with 2 for what is no command and 130 for Ctrl-C
     except Misconfigured as wrong:
         sys.stderr.write(f"{wrong}\n")
         sys.exit(MISCONFIGURED)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from examples.watch import PLAN, TRAINING
-from mizzle.errors import Away
-from services.local.federation import Federation, planned, running
+from mizzle.errors import Away, Misconfigured
+from services.ledger.founding import planned
+from services.local.federation import Federation, running, with_budget
 from services.local.janitor import workplace
 from services.local.scene import Scene
 from services.local.sight import Sight
@@ -33,7 +34,11 @@ def demo(seed: int, budget: float | None = None, report: Path | None = None) -> 
         Away: the federation did not come to its end in time.
     """
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    plan, model = planned(PLAN, budget)
+    if report is not None and not report.parent.is_dir():
+        raise Misconfigured(f"--json names a file in a folder that is there; {report.parent} is not")
+    plan, model = planned(PLAN)
+    if budget is not None:
+        plan = with_budget(plan, budget)
     with workplace() as folder, running(folder, plan, model, keep_payloads=True) as federation:
         where = f"{federation.broker.kind} and Redis"
         console.print(f"Mizzle trains {plan.model.name} on {len(TRAINING)} wrists over {where}.\n")

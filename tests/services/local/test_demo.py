@@ -17,8 +17,9 @@ import pytest
 from rich.console import Console
 
 from examples.watch import PLAN
+from services.ledger.founding import planned
 from services.local.demo import play
-from services.local.federation import planned, running
+from services.local.federation import running
 from services.local.janitor import workplace
 from services.local.verdict import FAILED, OK, PRIVACY_REFUSED, Played, judged
 from tests.lives import CHECKOUT, Lives, children_of

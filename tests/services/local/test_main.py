@@ -1,0 +1,71 @@
+"""`python -m services.local` as a program: what is wrong is said in a sentence, and told by its exit status."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from examples.watch import PLAN
+from tests.lives import CHECKOUT
+
+USAGE, CONFIGURATION = 2, 3
+
+
+def run(*arguments: str, **environment: str) -> tuple[int, str]:
+    argv = [sys.executable, "-m", "services.local", *arguments]
+    found = {**os.environ, **environment}
+    done = subprocess.run(argv, cwd=CHECKOUT, env=found, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("bogus",), ("demo", "--bogus"), ("demo", "--seed", "x"), ("demo", "--seed", "-1"), ("demo", "extra")],
+    ids=" ".join,
+)
+def test_what_is_no_command_is_answered_with_the_usage(arguments: tuple[str, ...]) -> None:
+    status, said = run(*arguments)
+    assert (status, "Traceback" in said) == (USAGE, False)
+    assert "Usage" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("goal = = 12", "is no TOML"),
+        ("schema = 1", "names the model beside the plan, got None"),
+        ("model = 5", "names the model beside the plan, got 5"),
+        ('model = "nowhere.safetensors"', "nowhere.safetensors cannot be read"),
+        (PLAN.read_text().replace("quorum", "quorun"), "did you mean 'quorum'"),
+        ("\x00\xff", "is no TOML"),
+    ],
+)
+def test_a_plan_that_is_none_is_answered_with_what_is_wrong(tmp_path: Path, text: str, what: str) -> None:
+    shutil.copy(PLAN.with_name("mlp-36-64-7.safetensors"), tmp_path)
+    (tmp_path / "plan.toml").write_text(text, encoding="latin-1", errors="replace")
+    status, said = run("up", "--plan", str(tmp_path / "plan.toml"))
+    assert (status, "Traceback" in said) == (CONFIGURATION, False)
+    assert what in said
+
+
+def test_a_plan_that_is_not_there_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "plan.toml"):
+        status, said = run("up", "--plan", str(path))
+        assert status == CONFIGURATION
+        assert f"{path} cannot be read" in said
+
+
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "bogus"])
+def test_a_redis_that_does_not_answer_is_named_at_once(url: str) -> None:
+    status, said = run("demo", REDIS_URL=url)
+    assert (status, "Traceback" in said) == (CONFIGURATION, False)
+    assert f"REDIS_URL is '{url}'" in said
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    status, said = run("demo", "--json", str(tmp_path / "nowhere" / "report.json"))
+    assert status == CONFIGURATION
+    assert f"{tmp_path / 'nowhere'} is not" in said

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mizzle.plan import tensors
+from mizzle.layout import tensors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 
 def flat(model: bytes) -> Vector:
-    """All d numbers of the safetensors file `model`, as 64-bit floats."""
-    return np.frombuffer(model, "<f4", offset=_start(model)).astype(np.float64)
+    """All d numbers of the safetensors file `model`, as 64-bit floats.
+
+    Raises:
+        Misconfigured: it is no such file of 32-bit floats.
+    """
+    return _numbers(model)[1].astype(np.float64)
 
 
 def filled(model: bytes, vector: Vector) -> bytes:
@@ -28,9 +32,13 @@ def filled(model: bytes, vector: Vector) -> bytes:
 
 
 def named(model: bytes) -> dict[str, npt.NDArray[np.float32]]:
-    """The tensors of the safetensors file `model` by name; they are copies that may be written to."""
-    numbers, at, found = np.frombuffer(model, "<f4", offset=_start(model)), 0, {}
-    for name, shape in tensors(model):
+    """The tensors of the safetensors file `model` by name; they are copies that may be written to.
+
+    Raises:
+        Misconfigured: it is no such file of 32-bit floats.
+    """
+    (shapes, numbers), at, found = _numbers(model), 0, {}
+    for name, shape in shapes:
         extent = math.prod(shape)
         found[name] = numbers[at : at + extent].reshape(shape).copy()
         at += extent
@@ -52,6 +60,12 @@ def flat_of(model: bytes, weights: Mapping[str, npt.NDArray[np.floating]]) -> Ve
             text = f"{name} has shape {shape} in the model, training gave {weights[name].shape}"
             raise ValueError(text)
     return np.concatenate([np.asarray(weights[name], np.float64).ravel() for name, _ in wanted])
+
+
+def _numbers(model: bytes) -> tuple[list[tuple[str, tuple[int, ...]]], npt.NDArray[np.float32]]:
+    """What the header says, and the numbers behind it, which are those that it says."""
+    shapes = tensors(model)
+    return shapes, np.frombuffer(model, "<f4", offset=_start(model))
 
 
 def _start(model: bytes) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import math
 import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -19,6 +18,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mizzle.errors import Misconfigured
+from mizzle.layout import tensors
 from mizzle.vocabulary import Digest, FederationId, Size, Word
 
 if TYPE_CHECKING:
@@ -262,23 +262,3 @@ def parameters(model: bytes) -> int:
         Misconfigured: it is no safetensors file of 32-bit floats.
     """
     return sum(math.prod(shape) for _, shape in tensors(model))
-
-
-def tensors(model: bytes) -> list[tuple[str, tuple[int, ...]]]:
-    """Names and shapes in the safetensors file `model`, in the order in which their numbers lie in it.
-
-    Raises:
-        Misconfigured: it is no safetensors file of 32-bit floats.
-    """
-    try:
-        header = json.loads(model[8 : 8 + int.from_bytes(model[:8], "little")])
-        entries = [(entry["data_offsets"], name, entry) for name, entry in header.items() if name != "__metadata__"]
-        found = [
-            (name, tuple(map(int, entry["shape"])), entry["dtype"])
-            for _, name, entry in sorted(entries, key=lambda e: e[0])
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Misconfigured("the plan's model is a safetensors file; this one's header cannot be read") from error
-    if not found or any(dtype != "F32" for *_, dtype in found):
-        raise Misconfigured(f"the plan's model has tensors of F32 alone, got {sorted({d for *_, d in found})}")
-    return [(name, shape) for name, shape, _ in found]

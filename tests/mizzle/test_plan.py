@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from mizzle import layout
 from mizzle import plan as plans
 from mizzle.errors import Misconfigured
 from mizzle.plan import Plan, PlugIn, from_canonical, from_toml
@@ -285,7 +286,7 @@ def test_tensors_come_in_the_order_in_which_they_lie_in_the_file() -> None:
         "c": {"dtype": "F32", "shape": [], "data_offsets": [24, 28]},
     }
     model = by_hand(header, size=28)
-    assert plans.tensors(model) == [("b", (2,)), ("a", (2, 2)), ("c", ())]
+    assert layout.tensors(model) == [("b", (2,)), ("a", (2, 2)), ("c", ())]
     assert plans.parameters(model) == 7
 
 
@@ -293,7 +294,7 @@ def test_tensors_come_in_the_order_in_which_they_lie_in_the_file() -> None:
 def test_the_parameters_are_all_the_numbers_of_the_model(shapes: dict[str, list[int]]) -> None:
     model = bytes(save({name: np.zeros(shape, np.float32) for name, shape in shapes.items()}))
     assert plans.parameters(model) == sum(math.prod(shape) for shape in shapes.values())
-    assert {name: list(shape) for name, shape in plans.tensors(model)} == shapes
+    assert {name: list(shape) for name, shape in layout.tensors(model)} == shapes
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,7 @@ class Refusal(Message, tag="refusal.v1"):
     update: Update
     sealed: Sealed
     reason: Word
+    why: Sentence = ""
 
 
 class Verdict(Message, tag="verdict.v1"):

@@ -18,7 +18,9 @@ FederationId = Annotated[
     str, Meta(pattern=_NAME, description="the name of a federation: one model, trained by one plan")
 ]
 Word = Annotated[str, Meta(pattern=_NAME, description="a short name: a reason, a score, a role")]
-Sentence = Annotated[str, Meta(max_length=500, description="text for people")]
+MOST_SENTENCE: Final = 500
+"""A longer text is cut before it is said."""
+Sentence = Annotated[str, Meta(max_length=MOST_SENTENCE, description="text for people")]
 
 Digest = Annotated[bytes, Meta(min_length=32, max_length=32, description="SHA-256 of some bytes")]
 UpdateId = Annotated[

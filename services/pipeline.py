@@ -116,6 +116,12 @@ FLOW: Final = (
 DEAD: Final = "dead"
 """The stream of dead letters: entries that a service could not read three times, with the reason."""
 
+STRAY: Final = "stray"
+"""The dead letters of the gateway: what came from outside and was not taken, with the reason.
+
+They stand apart, so that whoever sends many pushes out strays alone.
+"""
+
 
 def hop(service: str) -> Hop:
     """The place of `service` in the flow."""

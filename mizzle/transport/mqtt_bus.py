@@ -41,7 +41,8 @@ class MqttBus:
     The session outlives a connection by `session_expiry_s`. After a loss the bus pauses 0.25 s, then twice as long each
     time, up to `max_backoff_s`; chance shortens each pause by up to a half. At most `queue_bytes` of publications wait
     for their PUBACK: one that finds no room is not sent, and told as `Sent` with reason 0x97; one that is longer than
-    the broker takes, with reason 0x95. With `manual_ack`, at most about `receive_maximum` messages are unacknowledged.
+    the broker takes, with reason 0x95. With `manual_ack`, at most about `receive_maximum` messages are unacknowledged,
+    and about `receive_bytes` of them.
     `close` waits up to `goodbye_s` for what is queued.
 
     Raises:
@@ -56,13 +57,14 @@ class MqttBus:
         will: Will | None = None,
         session_expiry_s: int = 14 * 24 * 3600,
         receive_maximum: int = 100,
+        receive_bytes: int = 64 * 1024 * 1024,
         manual_ack: bool = False,
         keepalive_s: int = 30,
         max_backoff_s: float = 60.0,
         queue_bytes: int = 64 * 1024 * 1024,
         goodbye_s: float = 2.0,
     ) -> None:
-        terms = Terms(session_expiry_s, receive_maximum, manual_ack, keepalive_s)
+        terms = Terms(session_expiry_s, receive_maximum, receive_bytes, manual_ack, keepalive_s)
         self._line = Line(_address(url, client_id), terms, will, self._settled)
         self._max_backoff_s, self._queue_bytes, self._goodbye_s = max_backoff_s, queue_bytes, goodbye_s
         self._listener: Listener = _log_only

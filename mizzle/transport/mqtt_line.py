@@ -8,6 +8,7 @@ What is true of it:
 - `_unacked` are the deliveries that the broker has no acknowledgement of, in the order in which they came. They are
   acknowledged in that order too, whatever the order in which their owner is done with them (MQTT 5 §4.6): one that is
   done early waits for those before it. Some brokers end a connection that does otherwise.
+- `_held` are their bytes. While either passes what the owner allows, the connection is not read.
 - `_wanted` are the filters we are asked to hold. A request stays in `_unsure` until the broker has confirmed it and is
   made again on the next connection; a broker that has forgotten the session is asked for all of them.
 - What is to be published lies in `_waiting`; at most as many as the broker takes at a time are with paho (`_flying`),
@@ -82,6 +83,7 @@ class Terms:
 
     session_expiry_s: int
     receive_maximum: int
+    receive_bytes: int
     manual_ack: bool
     keepalive_s: int
 
@@ -101,6 +103,8 @@ class Line:
         self._waiting: deque[Outgoing] = deque()
         self._flying: dict[int, Outgoing] = {}
         self._unacked: dict[int, bool] = {}  # message id: is its owner done with it?
+        self._sizes: dict[int, int] = {}
+        self._held = 0
         self._most_flying, self._most_packet = _MOST_FLYING, _MOST_PACKET
         self._client = self._made(will)
 
@@ -160,6 +164,7 @@ class Line:
         self._unacked[token.mid] = True
         while self._unacked and self._unacked[first := next(iter(self._unacked))]:
             del self._unacked[first]
+            self._held -= self._sizes.pop(first)
             self._client.ack(first, 1)
 
     def say_goodbye(self) -> None:
@@ -196,7 +201,8 @@ class Line:
     def _interest(self) -> int:
         # FACTS 8: brokers send more than the Receive Maximum, so we bound what is unacknowledged by not reading on.
         # PUBACKs for what we send wait meanwhile too: nobody may wait for them before acknowledging.
-        reads = select.POLLIN if len(self._unacked) < self._terms.receive_maximum else 0
+        has_room = len(self._unacked) < self._terms.receive_maximum and self._held < self._terms.receive_bytes
+        reads = select.POLLIN if has_room else 0
         return reads | (select.POLLOUT if self._client.want_write() else 0)
 
     def _hand_over(self) -> None:
@@ -227,6 +233,8 @@ class Line:
         self.generation += 1
         self._accepted = True
         self._unacked.clear()
+        self._sizes.clear()
+        self._held = 0
         self._asked.clear()
         self._most_packet = getattr(granted, "MaximumPacketSize", _MOST_PACKET)
         self._most_flying = min(getattr(granted, "ReceiveMaximum", _MOST_FLYING), _MOST_FLYING)
@@ -253,6 +261,8 @@ class Line:
         if self._terms.manual_ack and message.qos:
             token = AckToken(self.generation, message.mid)
             self._unacked[message.mid] = False
+            self._held += len(message.payload) - self._sizes.get(message.mid, 0)
+            self._sizes[message.mid] = len(message.payload)
         self.events.append(Arrived(message.topic, bytes(message.payload), bool(message.retain), token))
 
     def _on_publish(self, _client: Client, _user: Any, mid: int, reason: ReasonCode, _p: Any) -> None:  # noqa: ANN401

@@ -20,7 +20,7 @@ from mizzle.payload import read
 from mizzle.plan import PlugIn
 from mizzle.registry import plug_in
 from mizzle.terms import bound_of
-from mizzle.vocabulary import DeviceId, WindowNumber
+from mizzle.vocabulary import MOST_SENTENCE, DeviceId, WindowNumber
 
 if TYPE_CHECKING:
     from mizzle.plugins import Assessment
@@ -72,7 +72,7 @@ def _judged(ground: Ground, state: State, received: Received, payload: bytes) ->
     try:
         levels = read(payload, ground.plan)
     except Unreadable as error:
-        return Moved(state, said=(_verdict(received, Finding("shape", 0.0, str(error)[:500])),))
+        return Moved(state, said=(_verdict(received, Finding("shape", 0.0, str(error)[:MOST_SENTENCE])),))
     norm = _norm(levels, bound_of(ground.plan))
     past = [one.norm for one in _past(state, received) if one.window < received.update.window]
     decisive = _decisive(ground, norm, past[-LOOKS_BACK:])

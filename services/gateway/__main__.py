@@ -16,7 +16,7 @@ from services.gateway import deliver, receive
 from services.gateway.courier import Courier
 from services.gateway.deliver import Delivery
 from services.gateway.heartbeat import Heartbeat, will
-from services.gateway.intake import RECEIVE_MAXIMUM, Inbox, Intake
+from services.gateway.intake import RECEIVE_BYTES, RECEIVE_MAXIMUM, Inbox, Intake
 from services.gateway.mirror import Mirror, Originals
 from services.pipeline import hop
 from services.runtime.companions import Companions
@@ -39,7 +39,12 @@ def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
     ground, settings = equipment.ground, equipment.settings
     federation = ground.plan.federation
     coming = MqttBus(
-        settings.broker, "gateway", receive_maximum=RECEIVE_MAXIMUM, manual_ack=True, max_backoff_s=MOST_BACKOFF_S
+        settings.broker,
+        "gateway",
+        receive_maximum=RECEIVE_MAXIMUM,
+        receive_bytes=RECEIVE_BYTES,
+        manual_ack=True,
+        max_backoff_s=MOST_BACKOFF_S,
     )
     going = MqttBus(settings.broker, "gateway-delivery", will=will(federation), max_backoff_s=MOST_BACKOFF_S)
     heartbeat, courier, inbox = Heartbeat(going, coming, federation), Courier(going), Inbox()

@@ -17,14 +17,18 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import msgspec
 import structlog
 
 from mizzle.codec import encode
+from mizzle.envelope import FIXED
 from mizzle.errors import Away
 from mizzle.messages import Unauthenticated
 from mizzle.topics import Up
 from mizzle.transport.bus import Arrived, Connected, Disconnected
+from mizzle.vocabulary import MOST_SENTENCE
 from services.gateway.receive import NOBODY, Arrivals, Came, Taken, receive, sender
+from services.pipeline import STRAY
 from services.runtime.payloads import SpoolFull
 from services.runtime.redis_log import Output
 
@@ -38,12 +42,25 @@ if TYPE_CHECKING:
     from services.runtime.redis_log import RedisLog
 
 RECEIVE_MAXIMUM: Final = 200
+RECEIVE_BYTES: Final = 32 * 1024 * 1024
+"""200 chunks are 20 MB; what is larger than a chunk is never taken, and may not fill our memory before we say so."""
+
 BATCH: Final = 64
 
 _WAIT_S: Final = 0.2
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 
 T = TypeVar("T")
+
+
+def letter(arrived: Arrived, taken: Taken) -> bytes:
+    """The dead letter of a message that was not taken: where it came, why it ended, how it begins and how long it is.
+
+    It begins with as much as an envelope has before its header; nobody sends megabytes into our memory by this.
+    """
+    came = {"topic": arrived.topic, "size": len(arrived.body), "begins": arrived.body[:FIXED]}
+    return msgspec.msgpack.encode({"reason": taken.reason, "why": taken.why[:MOST_SENTENCE], **came})
+
 
 _log = structlog.get_logger()
 
@@ -106,8 +123,8 @@ class Intake:
             return
         waiting = deque(zip(batch, [self._received(one) for one in came], strict=True))
         for _, taken in waiting:
-            if taken.why:
-                _log.info("not taken", why=taken.why)
+            if taken.reason:
+                _log.info("not taken", reason=taken.reason, why=taken.why)
         self._patiently(lambda: self._write(waiting), stopping)
 
     def _came(self, arrived: Arrived) -> Came:
@@ -122,12 +139,15 @@ class Intake:
             _log.exception(
                 "a message broke the intake", topic=came.topic, size=len(came.body), begins=came.body[:64].hex()
             )
-            return Taken((Unauthenticated(device=NOBODY, reason="unreadable"),))
+            stranger = Unauthenticated(device=NOBODY, reason="unreadable")
+            return Taken((stranger,), reason="unreadable", why="it broke the intake: see the gateway's log")
 
-    def _outputs(self, taken: Taken) -> Iterator[Output]:
+    def _outputs(self, arrived: Arrived, taken: Taken) -> Iterator[Output]:
         for message in taken.said:
             for stream in self.hop.says[type(message)]:
                 yield Output(stream, encode(message))
+        if taken.is_stray:
+            yield Output(STRAY, letter(arrived, taken))
 
     def _write(self, waiting: deque[tuple[Arrived, Taken]]) -> None:
         """Store, append, acknowledge: what this is done for leaves `waiting`, also where there is no room for the rest.
@@ -135,7 +155,7 @@ class Intake:
         It must, because only what leaves here can end, and only what has ended makes room.
         """
         stored, full = self._store(waiting)
-        self.log.append([output for _, taken in islice(waiting, stored) for output in self._outputs(taken)])
+        self.log.append([output for came in islice(waiting, stored) for output in self._outputs(*came)])
         for _ in range(stored):
             arrived, _ = waiting.popleft()
             if arrived.token:

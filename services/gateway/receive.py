@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 EXPIRES_MS: Final = 60_000
 MOST_ARRIVING: Final = 256 * 1024 * 1024
+MOST_ENROLMENT: Final = 512
+"""The header of an enrolment is read before anybody has vouched for it; with the longest names it has 254 bytes."""
 NOBODY: Final = "-"
 """Who published on a topic that names no device."""
 
@@ -50,11 +52,20 @@ class Payload:
 
 @dataclass(frozen=True)
 class Taken:
-    """What becomes of what came; `why`, for the log, if nothing or not what its sender hoped."""
+    """What becomes of what came.
+
+    If nothing does, or not what its sender hoped, `reason` is one word for it and `why` a sentence for people.
+    """
 
     said: tuple[Message, ...] = ()
     payload: Payload | None = None
+    reason: str = ""
     why: str = ""
+
+    @property
+    def is_stray(self) -> bool:
+        """Whether it ends here, without an outcome for its sender: then it is to be kept as a dead letter."""
+        return bool(self.reason) and not any(isinstance(message, Refusal) for message in self.said)
 
 
 @dataclass
@@ -139,7 +150,7 @@ def _by_kind(arrivals: Arrivals, topic: UpTopic, came: Came) -> Taken:
     if topic.kind is Up.ENROL:
         return _enrolment(topic, _whole(came.body))
     if topic.kind is Up.PROBE:
-        return Taken(why="a probe: this gateway answers none, the device will send its update")
+        return Taken(reason="probe", why="this gateway answers no probes, the device will send its update")
     if came.key is None:
         return _unauthenticated(topic.device, "unknown", f"{topic.device} is not enrolled")
     match topic.kind:
@@ -153,7 +164,7 @@ def _by_kind(arrivals: Arrivals, topic: UpTopic, came: Came) -> Taken:
 
 def _enrolment(topic: UpTopic, envelope: Envelope) -> Taken:
     """The one message that is decoded before it is verified: the key is in it."""
-    claimed = decode(envelope.header, Enrolment, MOST_HEADER)
+    claimed = decode(envelope.header, Enrolment, MOST_ENROLMENT)
     return Taken((_authentic(topic, envelope, claimed.public_key, Purpose.ENROLMENT, Enrolment),))
 
 
@@ -162,13 +173,15 @@ def _part(arrivals: Arrivals, topic: UpTopic, key: bytes, came: Came) -> Taken:
     if not isinstance(part, First):
         coming = arrivals.coming.get(topic.device)
         if coming is None or coming.received.id != part.id:
-            return Taken(why=f"part {part.index} of update {part.id.hex()[:16]}, whose first part is not here")
+            why = f"part {part.index} of update {part.id.hex()[:16]}, whose first part is not here"
+            return Taken(reason="orphan", why=why)
         return _added(arrivals, coming, part.index, part.chunk)
     update = _authentic(topic, part.envelope, key, Purpose.UPDATE, Update)
     identity = part.envelope.id
     if update.payload.size > arrivals.most_payload:
         why = f"a payload is at most {arrivals.most_payload} bytes long, {update.payload.size} were announced"
-        return Taken((Refusal(id=identity, update=update, sealed=part.sealed, reason="oversized"),), why=why)
+        refusal = Refusal(id=identity, update=update, sealed=part.sealed, reason="oversized", why=why)
+        return Taken((refusal,), reason="oversized", why=why)
     coming = arrivals.begin(Received(id=identity, update=update, sealed=part.sealed), came.now)
     return _added(arrivals, coming, 0, part.chunk)
 
@@ -209,4 +222,4 @@ def _authentic(topic: UpTopic, envelope: Envelope, key: bytes, purpose: Purpose,
 
 
 def _unauthenticated(device: str, reason: str, why: str) -> Taken:
-    return Taken((Unauthenticated(device=device, reason=reason),), why=why)
+    return Taken((Unauthenticated(device=device, reason=reason),), reason=reason, why=why)

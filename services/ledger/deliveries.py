@@ -28,8 +28,8 @@ class Tally:
     positions: dict[str, str]
     counts: Counter[Kind] = field(default_factory=Counter)
 
-    def add(self, kind: Kind, stream: str, entry: str) -> None:
-        """Count one delivery, unless its entry was counted before.
+    def add(self, kind: Kind, stream: str, entry: str) -> bool:
+        """Count one delivery, unless its entry was counted before; whether it was not.
 
         A first admission is always counted: its row was inserted just now, whatever a Redis that went back in time
         calls the entry.
@@ -39,6 +39,7 @@ class Tally:
             self.counts[kind] += 1
         if fresh:
             self.positions[stream] = entry
+        return fresh
 
 
 def begin(tx: Connection, federation: str) -> Tally:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mizzle.envelope import unseal
 from mizzle.messages import Charge
 from services.ledger import budgets, updates
 from services.ledger.budgets import Hold
 from services.ledger.updates import Row
-from services.privacy_accountant.charge import Bind, Refuse, place
+from services.privacy_accountant.charge import Bind, Refuse, misdated, place
 
 if TYPE_CHECKING:
     from mizzle.messages import Message, Refusal, Verdict, Window
@@ -29,7 +30,7 @@ def judged(page: Page, verdict: Verdict) -> tuple[Kind, list[Message]]:
     named = found.window if found else None
     has_sent = updates.has_sent(page.tx, page.federation, update.device, update.window)
     decided = place(page.terms, verdict, named, page.standing(update.window), has_sent=has_sent)
-    return "first", _admitted(page, verdict, named, decided)
+    return "first", _admitted(page, verdict, named, misdated(page.terms, unseal(verdict.sealed).epoch) or decided)
 
 
 def refused(page: Page, refusal: Refusal) -> tuple[Kind, list[Message]]:
@@ -38,7 +39,7 @@ def refused(page: Page, refusal: Refusal) -> tuple[Kind, list[Message]]:
     if row is not None:
         return "duplicate", [row.answer] if row.outcome != "open" else []
     row = _insert(page, refusal, refusal.reason, _waiting(refusal))
-    return "first", [page.refuse(row, refusal.reason).answer]
+    return "first", [page.refuse(row, refusal.reason, refusal.why).answer]
 
 
 def reserve(page: Page, row: Row, bind: Bind, instead_of: int = 0) -> int | None:

@@ -8,7 +8,7 @@ So a batch that is booked again after a crash changes nothing and says the same.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import structlog
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from services.ledger.ledger import Ledger
     from services.runtime.stage import Booking
 
+UNAUTHENTICATED: Final = "delivery.unauthenticated"
+
 _log = structlog.get_logger()
 
 
@@ -48,13 +50,15 @@ def book(ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking]
         return []
     said: list[Message] = []
     with ledger.write(epoch) as tx:
-        page = Page(tx, ground, terms_of(ground.plan), round(time.time() * 1000))
+        page = Page(tx, ground, terms_of(ground.plan, ground.epoch), round(time.time() * 1000))
         tally = deliveries.begin(tx, page.federation)
         for booking in bookings:
             kind, messages = _written(page, booking.told)
             said += messages
-            if kind is not None:
-                tally.add(kind, booking.stream, booking.entry)
+            if kind is None or not tally.add(kind, booking.stream, booking.entry):
+                continue
+            if isinstance(stranger := booking.told.message, Unauthenticated):
+                page.audit_stranger(UNAUTHENTICATED, stranger.device, reason=stranger.reason)
         deliveries.write(tx, page.federation, tally)
     return said
 

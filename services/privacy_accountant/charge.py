@@ -113,6 +113,13 @@ def place(
     return Bind(named.number, FULL_WEIGHT, 0) if in_time else late(terms.plan, named.number, standing)
 
 
+def misdated(terms: Terms, epoch: int) -> Refuse | None:
+    """Why an update that was sealed in this parameter epoch counts nowhere; None if the federation is in it."""
+    if epoch == terms.epoch:
+        return None
+    return Refuse("wrong-epoch", f"sealed in parameter epoch {epoch}, the federation is in epoch {terms.epoch}")
+
+
 def late(plan: Plan, named: int, standing: Standing) -> Bind | Wait | Refuse:
     """Where an update counts whose window `named` has ended; the staleness is how many windows ago."""
     if plan.window.late == "refuse":
@@ -135,13 +142,17 @@ def stale_weight(staleness: int) -> int:
 
 @dataclass(frozen=True)
 class Terms:
-    """A plan in numbers: its digest, S as `bound`, and as `limit` the Σμ² that the stricter of its budgets allows."""
+    """A plan in numbers: its digest, S as `bound`, and as `limit` the Σμ² that the stricter of its budgets allows.
+
+    `epoch` is the parameter epoch in which it holds.
+    """
 
     plan: Plan
     digest: bytes
     mechanism: Mechanism
     bound: int
     limit: int
+    epoch: int = 0
 
     def loss(self, before: int, weight: int) -> int:
         """What `weight` more costs a device that is in a window with the weight `before` already.
@@ -152,10 +163,10 @@ class Terms:
         return more - self.mechanism.price(before, FULL_WEIGHT, self.bound)
 
 
-def terms_of(plan: Plan) -> Terms:
-    """The plan's terms."""
+def terms_of(plan: Plan, epoch: int = 0) -> Terms:
+    """The plan's terms, in the parameter epoch in which it holds."""
     budget = min(plan.privacy.device_budget, plan.privacy.federation_budget)
-    return Terms(plan, plan.digest, mechanism_of(plan), bound_of(plan), _limit(budget, plan.privacy.delta))
+    return Terms(plan, plan.digest, mechanism_of(plan), bound_of(plan), _limit(budget, plan.privacy.delta), epoch)
 
 
 def window_of(plan: Plan, number: int, base: ModelRef, opening: Opening, cohort: Sequence[str]) -> Window:

@@ -10,7 +10,7 @@ import structlog
 from mizzle.device.enrol import proof
 from mizzle.envelope import Purpose, seal
 from mizzle.messages import Answer, BlobRef, Identity
-from services.ledger import audit, enrolments, federations
+from services.ledger import enrolments, federations
 from services.ledger.enrolments import Device
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from services.privacy_accountant.page import Page
 
 REFUSED: Final = "enrolment.refused"
-MOST_REFUSED_AN_HOUR: Final = 100
-HOUR_MS: Final = 3_600_000
 
 _log = structlog.get_logger()
 
@@ -34,22 +32,12 @@ def enrolled(page: Page, asked: Enrolment) -> list[Message]:
     why = "another key is enrolled under this name" if known else _fault(page, asked, token)
     if why is not None:
         _log.warning("enrolment refused", device=asked.device, why=why)
-        _audit(page, asked, why)
+        page.audit_stranger(REFUSED, asked.device, public_key=asked.public_key.hex(), why=why)
         return []
     device = Device(asked.public_key, _identity(page, asked))
     enrolments.enrol(page.tx, page.federation, asked.device, device, page.now)
     page.audit("device.enrolled", asked.device, public_key=asked.public_key.hex())
     return [_answer(asked.device, device)]
-
-
-def _audit(page: Page, asked: Enrolment, why: str) -> None:
-    """Whoever reaches the broker can be refused: they may not fill a log that is never cut.
-
-    Of the newest 200 rows at most 100 are refusals of the last hour; what comes on top is in this service's log alone.
-    """
-    newest = audit.recent(page.tx, REFUSED, page.now - HOUR_MS, 2 * MOST_REFUSED_AN_HOUR)
-    if newest < MOST_REFUSED_AN_HOUR:
-        page.audit(REFUSED, asked.device, public_key=asked.public_key.hex(), why=why)
 
 
 def _fault(page: Page, asked: Enrolment, token: Token | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from services.privacy_accountant.charge import Terms
 
 
+MOST_STRANGE_AN_HOUR: Final = 100
+HOUR_MS: Final = 3_600_000
+
 _NEWEST: Final = -1
 
 
@@ -33,6 +37,7 @@ class Page:
     terms: Terms
     now: int
     _windows: dict[int, Found | None] = field(default_factory=dict, repr=False)
+    _strangers: Counter[str] = field(default_factory=Counter, repr=False)
 
     @property
     def plan(self) -> Plan:
@@ -97,3 +102,15 @@ class Page:
         """Add to the audit chain what this transaction does."""
         act = audit.Act(self.federation, self.now, "privacy_accountant", action, subject, body)
         audit.append(self.tx, act)
+
+    def audit_stranger(self, action: str, subject: str, **body: Any) -> None:  # noqa: ANN401  # as above
+        """Add what somebody did who does not belong: whoever reaches the broker may not fill a log that is never cut.
+
+        Of the newest 200 rows at most 100 say such an action of the last hour; what comes on top is in the logs alone.
+        """
+        if action not in self._strangers:
+            since = self.now - HOUR_MS
+            self._strangers[action] = audit.recent(self.tx, action, since, 2 * MOST_STRANGE_AN_HOUR)
+        if self._strangers[action] < MOST_STRANGE_AN_HOUR:
+            self._strangers[action] += 1
+            self.audit(action, subject, **body)

@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from mizzle.errors import Away, Fenced, Misconfigured
-from services.pipeline import DEAD, Hop, readers
+from services.pipeline import DEAD, STRAY, Hop, readers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 BEGINNING: Final = "0-0"
 MOST_BATCH_BYTES: Final = 4 * 1024 * 1024
-MOST_DEAD: Final = 10_000
-"""So many dead letters are kept, the newest; nobody reads them but people."""
+MOST_LETTERS: Final[Mapping[str, int]] = {DEAD: 10_000, STRAY: 10_000}
+"""So many dead letters are kept, the newest; nobody reads them but people, so no reader trims them."""
 
 MOST_WAITING: Final = 200_000
 """A stream with so many entries takes no more: its writer waits, and whoever writes to that waits too."""
@@ -77,14 +77,19 @@ end
 return {'done', fields[2]}
 """
 
+# ARGV: room, then for each key its body and how many entries stay there, or nothing.
 _APPEND: Final = """
 local room = tonumber(ARGV[1])
 for i = 1, #KEYS do
-  local kind = redis.call('TYPE', KEYS[i]).ok
+  local kind, most = redis.call('TYPE', KEYS[i]).ok, tonumber(ARGV[2 * i + 1])
   if kind ~= 'none' and kind ~= 'stream' then return {'type', KEYS[i], kind} end
-  if redis.call('XLEN', KEYS[i]) >= room then return {'full', KEYS[i]} end
+  if not most and redis.call('XLEN', KEYS[i]) >= room then return {'full', KEYS[i]} end
 end
-for i = 1, #KEYS do redis.call('XADD', KEYS[i], '*', 'm', ARGV[i + 1]) end
+for i = 1, #KEYS do
+  local most = tonumber(ARGV[2 * i + 1])
+  redis.call('XADD', KEYS[i], '*', 'm', ARGV[2 * i])
+  if most then redis.call('XTRIM', KEYS[i], 'MAXLEN', '~', most) end
+end
 return {'done'}
 """
 
@@ -195,7 +200,7 @@ class RedisLog:
         argv += [len(cursors), *(part for name, entry in cursors.items() for part in (name, entry))]
         argv += [len(outputs)]
         for output in outputs:
-            most = MOST_DEAD if output.stream == DEAD else ""
+            most = MOST_LETTERS.get(output.stream, "")
             argv += [keys.index(self._space.stream(output.stream)), output.body, most]
         argv += [len(self._hop.reads)]
         for name in self._hop.reads:
@@ -213,7 +218,8 @@ class RedisLog:
         """
         if outputs:
             keys = [self._space.stream(output.stream) for output in outputs]
-            _refuse(self._run(self._append, keys, [self._most_waiting, *(output.body for output in outputs)]))
+            argv = [part for output in outputs for part in (output.body, MOST_LETTERS.get(output.stream, ""))]
+            _refuse(self._run(self._append, keys, [self._most_waiting, *argv]))
 
     def holder(self) -> int:
         """The epoch that holds this hop's place now; 0 if nobody does."""

@@ -37,6 +37,7 @@ from mizzle.messages import (
     refers_to,
 )
 from mizzle.moves import Ground, Moved, Tick, Told
+from mizzle.vocabulary import MOST_SENTENCE
 from services.pipeline import Hop, hears
 from services.runtime.redis_log import Entry, Output, Place, RedisLog
 
@@ -246,7 +247,7 @@ class Stage(Generic[S]):
     def _bury(self, entry: Entry, why: str) -> None:
         _log.error("dead letter", stream=entry.stream, entry=entry.id, why=why)
         outputs = [self._stores.log.dead(entry, self._service.hop.service, why)]
-        outputs += [Output("refused", encode(refusal)) for refusal in _refusals(entry, self._service.hop)]
+        outputs += [Output("refused", encode(refusal)) for refusal in _refusals(entry, self._service.hop, why)]
         cursors = {**self._cursors, entry.stream: entry.id}
         self._place = self._stores.log.commit(self._place, remembered(self._state), cursors, outputs)
         self._cursors = cursors
@@ -319,12 +320,13 @@ def _array_in(kind: type, value: Any) -> Any:  # noqa: ANN401  # msgspec's hook
     raise NotImplementedError(f"a state holds no {kind}")
 
 
-def _refusals(entry: Entry, place: Hop) -> list[Refusal]:
+def _refusals(entry: Entry, place: Hop, why: str) -> list[Refusal]:
     """An update that could not be read still gets its outcome, if its header can be."""
     if Refusal not in place.says:
         return []
     try:
         message: Any = decode_between_services(entry.body)
-        return [Refusal(id=message.id, update=message.update, sealed=message.sealed, reason="unreadable")]
+        told = {"id": message.id, "update": message.update, "sealed": message.sealed}
+        return [Refusal(**told, reason="unreadable", why=why[:MOST_SENTENCE])]
     except (Unreadable, AttributeError):
         return []

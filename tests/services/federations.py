@@ -109,6 +109,7 @@ class Federation:
         refused: str | None = None,
         plan: bytes | None = None,
         base: bytes | None = None,
+        epoch: int = 0,
     ) -> Verdict:
         """The verdict on an update that `device` has signed for `window`."""
         update = Update(
@@ -120,7 +121,7 @@ class Federation:
             nonce=nonce.to_bytes(16, "big"),
             payload=BlobRef(digest=bytes(32), size=1),
         )
-        sealed = seal(update, Purpose.UPDATE, self.device_keys[device], epoch=0, counter=nonce)
+        sealed = seal(update, Purpose.UPDATE, self.device_keys[device], epoch=epoch, counter=nonce)
         decided_by = "norm" if refused else "history"
         return Verdict(
             id=unseal(sealed).id, update=update, sealed=sealed, decided_by=decided_by, score=0.5, refused=refused

@@ -9,7 +9,7 @@ import pytest
 from mizzle import topics
 from mizzle.errors import Misconfigured
 from mizzle.topics import Up
-from mizzle.transport.bus import Connected, Disconnected, Sent
+from mizzle.transport.bus import Arrived, Connected, Disconnected, Sent
 from mizzle.transport.mqtt_bus import MqttBus
 from services.local.broker import Broker
 from services.local.faults import FaultProxy, Mode
@@ -73,6 +73,39 @@ def test_what_finds_no_room_in_the_queue_is_told_and_what_found_room_is_sent(pro
     after = bus.publish(update, bytes(4000))
     assert heard.next(Sent) == Sent(update, after, 0x10)
     bus.close()
+
+
+def test_no_more_bytes_are_outstanding_than_the_owner_allows(mosquitto: Broker, federation: str) -> None:
+    """Two messages of half a megabyte fill the bound; each that is acknowledged lets one more in."""
+    topic, heard, told = topics.to(federation, DEVICE, "receipt"), Heard(), Heard()
+    url = f"mqtt://127.0.0.1:{mosquitto.port}"
+    reader = MqttBus(url, DEVICE, session_expiry_s=0, manual_ack=True, receive_bytes=2**20)
+    writer = MqttBus(url, "gateway", session_expiry_s=0)
+    reader.subscribe(topic)
+    reader.open(heard)
+    writer.open(told)
+
+    def say(body: bytes) -> int:
+        writer.publish(topic, body)
+        return told.next(Sent).reason
+
+    while say(b"") != 0:  # nobody listens yet
+        pass
+    empty = heard.next(Arrived)
+    bodies = [bytes([place]) * 2**19 for place in range(4)]
+    assert [say(body) for body in bodies] == [0] * 4
+    came = [heard.next(Arrived) for _ in range(2)]
+    assert [arrived.body for arrived in came] == bodies[:2]
+    say(b"time enough for more to come")
+    assert heard.so_far(Arrived) == []
+    for arrived in (empty, came[0]):
+        assert arrived.token is not None
+        reader.ack(arrived.token)
+    assert heard.next(Arrived).body == bodies[2]
+    say(b"time enough for more to come")
+    assert heard.so_far(Arrived) == []
+    reader.close()
+    writer.close()
 
 
 def test_what_the_broker_forbids_is_told_with_its_reason(mosquitto: Broker, federation: str) -> None:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from safetensors.numpy import save
@@ -24,7 +26,9 @@ from mizzle.transport.mqtt_bus import MqttBus
 from services.local.broker import Broker, start_broker
 from services.local.child import Child
 from services.local.processes import Processes
+from services.pipeline import STRAY
 from services.runtime.payloads import Spool
+from services.runtime.redis_log import MOST_LETTERS, Output, RedisLog
 from tests.mqtt import Peer, Said
 from tests.servers import need_broker
 from tests.services.gateway.devices import Device
@@ -76,6 +80,12 @@ class Barn:
             events = reader.heard()
         return int(json.loads(events[-1].payload)["subject"].removeprefix("release/")) if events else None
 
+    def letters(self) -> list[dict[str, Any]]:
+        """The gateway's dead letters, oldest first."""
+        log = self.grounds.log("gateway")
+        rows: Any = log._client.xrange(log._space.stream(STRAY))
+        return [msgspec.msgpack.decode(fields[b"m"]) for _, fields in rows]
+
     def health(self) -> int:
         run = subprocess.run([*COMMAND, "health"], env=surroundings(self.grounds), capture_output=True, check=False)
         return run.returncode
@@ -123,6 +133,31 @@ def test_each_kind_of_message_goes_to_whom_it_concerns(barn: Barn) -> None:
     found: list[Message] = [accountant.next(), accountant.next()]
     assert stranger.enrolment() in found
     assert Unauthenticated(device="mill-1", reason="unknown") in found
+
+
+def test_what_is_not_taken_is_a_dead_letter_with_its_reason(barn: Barn) -> None:
+    barn.open_gate()
+    bodies = [b"", bytes(2 * MIB // 3), barn.pump.parts(PAYLOAD)[0][:-1]]
+    with Peer(barn.broker.port, "pump-7") as device:
+        for body in bodies:
+            device.publish(barn.pump.topic(Up.UPDATE), body)
+    accountant = Ear(barn.grounds, "privacy_accountant")
+    heard = [accountant.next() for _ in bodies]
+    letters = barn.letters()
+    reasons = ["unreadable", "unreadable", "payload"]
+    assert heard == [Unauthenticated(device="pump-7", reason=reason) for reason in reasons]
+    assert [letter["reason"] for letter in letters] == reasons
+    assert [(letter["size"], letter["begins"]) for letter in letters] == [(len(body), body[:100]) for body in bodies]
+    assert {letter["topic"] for letter in letters} == {barn.pump.topic(Up.UPDATE)}
+    assert all(letter["why"] for letter in letters)
+
+
+def test_strays_push_out_strays_alone_and_stop_nobody(barn: Barn) -> None:
+    log, most = barn.grounds.log("gateway"), MOST_LETTERS[STRAY]
+    few = RedisLog(log._client, log._space, log._hop, most_waiting=10)
+    for _ in range(3):
+        few.append([Output(STRAY, b"x")] * most)
+    assert most <= log._client.xlen(log._space.stream(STRAY)) < 1.1 * most
 
 
 def test_a_device_that_enrols_is_heard_from_then_on(barn: Barn) -> None:

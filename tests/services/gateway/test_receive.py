@@ -10,7 +10,19 @@ from mizzle.envelope import FIXED, Key, Purpose, seal, unseal
 from mizzle.messages import Message, Received, Refusal, Unauthenticated
 from mizzle.parts import CHUNK
 from mizzle.topics import Up
-from services.gateway.receive import EXPIRES_MS, NOBODY, Arrivals, Came, Payload, Taken, begin, receive, sender
+from services.gateway.receive import (
+    EXPIRES_MS,
+    MOST_ENROLMENT,
+    NOBODY,
+    Arrivals,
+    Came,
+    Payload,
+    Taken,
+    begin,
+    receive,
+    sender,
+)
+from tests.hostile.envelopes import sealed_header
 from tests.mizzle.device.federation import Federation
 from tests.services.gateway.devices import Device
 
@@ -195,7 +207,8 @@ def test_a_part_beyond_the_last_is_not_taken() -> None:
 def test_a_payload_longer_than_the_plan_allows_is_refused_by_its_header() -> None:
     (part,) = PUMP.parts(SMALL)
     whole = received(part, PUMP, SMALL)
-    refused = Refusal(id=whole.id, update=whole.update, sealed=whole.sealed, reason="oversized")
+    why = "a payload is at most 59 bytes long, 60 were announced"
+    refused = Refusal(id=whole.id, update=whole.update, sealed=whole.sealed, reason="oversized", why=why)
     assert receive(arrivals(most_payload=len(SMALL) - 1), came(part)).said == (refused,)
     assert receive(arrivals(most_payload=len(SMALL)), came(part)).said == (whole,)
 
@@ -297,6 +310,26 @@ def test_a_key_of_small_order_enrols_nobody() -> None:
     claimed = type(enrolment)(federation="barn", device="pump-7", public_key=SMALL_ORDER_KEY, proof=enrolment.proof)
     sealed = seal(claimed, Purpose.ENROLMENT, signer, 0, 0)
     assert receive(arrivals(), came(sealed, Up.ENROL, known=False)).said == said("pump-7", "forged")
+
+
+def test_an_enrolment_is_read_before_it_is_verified_and_so_is_no_longer_than_any_can_be() -> None:
+    longest = replace(PUMP, name="p" * 64, federation="b" * 64)
+    sealed = longest.sealed(longest.enrolment(), Purpose.ENROLMENT)
+    assert unseal(sealed).size - FIXED <= MOST_ENROLMENT
+    longer = sealed_header(b"\xc0" * (MOST_ENROLMENT + 1), Purpose.ENROLMENT, PUMP.key)
+    taken = receive(arrivals(), came(longer, Up.ENROL, known=False))
+    assert (taken.said, taken.why) == (said("pump-7", "unreadable"), "a message is at most 512 bytes long, got 513")
+
+
+def test_what_ends_here_is_a_stray_and_what_has_an_outcome_is_none() -> None:
+    (part,) = PUMP.parts(SMALL)
+    _, orphan, _ = PUMP.parts(LARGE)
+    strays = [came(b""), came(part, known=False), came(orphan), came(part, Up.PROBE)]
+    assert [receive(arrivals(), one).reason for one in strays] == ["unreadable", "unknown", "orphan", "probe"]
+    assert all(receive(arrivals(), one).is_stray for one in strays)
+    refused = receive(arrivals(most_payload=1), came(part))
+    assert (refused.reason, refused.is_stray) == ("oversized", False)
+    assert not receive(arrivals(), came(part)).is_stray
 
 
 def test_a_probe_is_not_answered_yet() -> None:

@@ -23,8 +23,8 @@ def counted(ours: Federation) -> dict[str, int]:
         return deliveries.counted(tx, "pumps")
 
 
-def refusal(verdict: Verdict, reason: str = "unreadable") -> Refusal:
-    return Refusal(id=verdict.id, update=verdict.update, sealed=verdict.sealed, reason=reason)
+def refusal(verdict: Verdict, reason: str = "unreadable", why: str = "") -> Refusal:
+    return Refusal(id=verdict.id, update=verdict.update, sealed=verdict.sealed, reason=reason, why=why)
 
 
 def test_an_update_in_time_is_charged(ours: Federation) -> None:
@@ -133,6 +133,22 @@ def test_a_refusal_ends_an_update_that_nobody_has_admitted(ours: Federation) -> 
     assert ours.reasons(said) == ["unreadable"]
     assert ours.book(refusal(verdict)) == said
     assert ours.book(verdict) == said
+
+
+def test_the_receipt_of_a_refusal_says_why(ours: Federation) -> None:
+    verdict = ours.verdict("pump-1", ours.open())
+    said = ours.book(refusal(verdict, "oversized", "a payload is at most 59 bytes long"))
+    assert ours.outcomes(said) == {verdict.id: Refused(reason="oversized", why="a payload is at most 59 bytes long")}
+
+
+@pytest.mark.parametrize("epoch", [1, 7, 2**32 - 1])
+def test_an_update_that_was_sealed_in_another_epoch_is_refused(ours: Federation, epoch: int) -> None:
+    window = ours.open()
+    verdict = ours.verdict("pump-1", window, epoch=epoch)
+    said = ours.book(verdict)
+    why = f"sealed in parameter epoch {epoch}, the federation is in epoch 0"
+    assert ours.outcomes(said) == {verdict.id: Refused(reason="wrong-epoch", why=why)}
+    assert ours.rows(CHARGES) == []
 
 
 def test_a_refusal_does_not_touch_an_update_that_is_admitted(ours: Federation) -> None:

@@ -10,9 +10,9 @@ from sqlalchemy import delete
 from mizzle.codec import decode
 from mizzle.device.enrol import identity_in, parse, sealed_enrolment
 from mizzle.envelope import Key, unseal
-from mizzle.messages import Answer, Enrolment, ServerKey
+from mizzle.messages import Answer, Enrolment, ServerKey, Unauthenticated
 from services.ledger.tables import AUDIT, DEVICES, TOKENS
-from services.privacy_accountant.enrolment import MOST_REFUSED_AN_HOUR
+from services.privacy_accountant.page import MOST_STRANGE_AN_HOUR
 from tests.services.federations import Federation, federation
 
 KEY = Key(hashlib.sha256(b"pump-1").digest())
@@ -100,9 +100,21 @@ def test_a_device_that_belongs_keeps_its_key(ours: Federation) -> None:
 
 def test_a_flood_of_refusals_does_not_grow_the_audit_log_without_end(ours: Federation) -> None:
     enrolment = ours.enrolment("pump-1")
-    for number in range(MOST_REFUSED_AN_HOUR + 20):
+    for number in range(MOST_STRANGE_AN_HOUR + 20):
         ours.book(changed(enrolment, device=f"stranger-{number}"))
-    assert sum(row["action"] == "enrolment.refused" for row in ours.rows(AUDIT)) == MOST_REFUSED_AN_HOUR
+    assert sum(row["action"] == "enrolment.refused" for row in ours.rows(AUDIT)) == MOST_STRANGE_AN_HOUR
+
+
+def test_what_strangers_send_is_in_the_audit_log_with_its_reason_once_and_does_not_fill_it(ours: Federation) -> None:
+    stranger = ours.booking(Unauthenticated(device="pump-9", reason="forged"))
+    ours.booked([stranger])
+    ours.booked([stranger])
+    assert last_act(ours) == ("delivery.unauthenticated", "pump-9")
+    assert ours.rows(AUDIT)[-1]["body"] == '{"reason":"forged"}'
+    for _ in range(3):
+        ours.book(*[Unauthenticated(device="pump-9", reason="forged")] * 50)
+    kept = sum(row["action"] == "delivery.unauthenticated" for row in ours.rows(AUDIT))
+    assert kept == MOST_STRANGE_AN_HOUR
 
 
 def refused(ours: Federation, enrolment: Enrolment) -> None:

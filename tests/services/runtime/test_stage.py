@@ -128,8 +128,8 @@ def verdict(message: Received, score: float = 6.0) -> Verdict:
     return Verdict(id=message.id, update=message.update, sealed=message.sealed, decided_by="size", score=score)
 
 
-def refusal(message: Received) -> Refusal:
-    return Refusal(id=message.id, update=message.update, sealed=message.sealed, reason="unreadable")
+def refusal(message: Received, why: str) -> Refusal:
+    return Refusal(id=message.id, update=message.update, sealed=message.sealed, reason="unreadable", why=why)
 
 
 def test_each_entry_is_folded_once_and_what_is_said_of_it_stands_once(bench: Bench) -> None:
@@ -171,8 +171,9 @@ def test_an_update_that_cannot_be_read_is_buried_at_once_and_refused(bench: Benc
     good, bad, better = bench.receive(1, 13, 2)
     bench.stage().run(until(lambda: len(bench.said("judged")) == 2))
     assert bench.said("judged") == [verdict(good), verdict(better)]
-    assert [letter["body"] for letter in bench.dead()] == [encode(bad)]
-    assert bench.said("refused") == [refusal(bad)]
+    (letter,) = bench.dead()
+    assert letter["body"] == encode(bad)
+    assert bench.said("refused") == [refusal(bad, letter["why"])]
 
 
 def test_an_update_that_breaks_the_step_is_buried_at_the_third_try_and_refused(bench: Bench) -> None:
@@ -189,7 +190,7 @@ def test_an_update_that_breaks_the_step_is_buried_at_the_third_try_and_refused(b
     (letter,) = bench.dead()
     assert (letter["body"], letter["service"], letter["stream"]) == (encode(bad), "anomaly_detector", "received")
     assert letter["why"]
-    assert bench.said("refused") == [refusal(bad)]
+    assert bench.said("refused") == [refusal(bad, letter["why"])]
 
 
 @pytest.mark.parametrize("fault", [AssertionError("broken"), Unreadable("a payload is torn")])

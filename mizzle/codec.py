@@ -74,6 +74,8 @@ def _unpack(body: bytes) -> dict[str, Any]:
     if not isinstance(tree, dict):
         text = f"a message is a msgpack map, got {type(tree).__name__}"
         raise Unreadable(text)
+    if "type" not in tree:  # msgspec asks for it only where it has to choose
+        raise Unreadable("this is no message: Object missing required field `type`")
     return tree
 
 

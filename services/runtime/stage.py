@@ -255,8 +255,13 @@ class Stage(Generic[S]):
     def _told(self, message: Message) -> Told:
         if type(message) not in self._service.hop.reads_payload:
             return Told(message)
-        found = {key: self._stores.spool.get(key) or self._stores.blob(key) for key in refers_to(message)}
+        found = {key: self._bytes_of(key) for key in refers_to(message)}
         return Told(message, {key: body for key, body in found.items() if body is not None})
+
+    def _bytes_of(self, key: bytes) -> bytes | None:
+        """What lies under `key`; no bytes at all are bytes too, and None only where nothing is known of it."""
+        body = self._stores.spool.get(key)
+        return self._stores.blob(key) if body is None else body
 
     def _beat(self, now: int) -> None:
         if now - self._beaten < PULSE_MS:

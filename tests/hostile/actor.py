@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from services.local.federation import Federation
 
 
+PATIENCE_S = 30.0
+"""More than a window lasts: everything is sent on a machine that does other things too."""
+
+
 @dataclass(frozen=True)
 class Voice:
     """What a device of this name can say with its own key, and nothing holds it to any rule."""
@@ -87,7 +91,7 @@ class Actor:
         """Belong from now on."""
         voice, token = self.voice, parse(self._founded.token(self.voice.name))
         self.say(voice.topic(Up.ENROL), sealed_enrolment(token, voice.key, next(voice.counter)))
-        identity = self._peer.next().payload
+        identity = self._next().payload
         identity_in(identity, [token.receipt_key], token.federation, voice.name, voice.key.public_key)
 
     def be_there(self) -> None:
@@ -103,18 +107,21 @@ class Actor:
     def invited(self, window: int) -> Invitation:
         """The invitation to this window; waits until it has come."""
         while window not in self._invitations:
-            self._hear(self._peer.next())
+            self._hear(self._next())
         return self._invitations[window]
 
     def await_receipt(self, update: bytes) -> None:
         """Return once it is told how this update ended."""
         while update not in self.receipts:
-            self._hear(self._peer.next())
+            self._hear(self._next())
 
     def listen(self) -> None:
         """Hear whatever else has come by now."""
         for said in self._peer.heard():
             self._hear(said)
+
+    def _next(self) -> Said:
+        return self._peer.got.get(timeout=PATIENCE_S)
 
     def _hear(self, said: Said) -> None:
         envelope = unseal(said.payload)

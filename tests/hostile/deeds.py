@@ -108,9 +108,8 @@ def contents(plan: Plan) -> dict[str, tuple[bytes, Ending]]:
     frames = bad_frames(full)
     frames |= {f"a frame cut to {len(body)} bytes": body for body in list(cut(full))[5:25:5]}
     del frames["no zstd"]  # what it holds is the good payload, as it is
-    for name, frame in frames.items():
-        found[f"zstd: {name}"] = (frame, refused("shape" if len(frame) <= most_payload(plan) else "oversized"))
-    return found
+    del frames["a megabyte behind"]  # the gateway refuses it by its header, so it is no member's one update
+    return found | {f"zstd: {name}": (frame, refused("shape")) for name, frame in frames.items()}
 
 
 def most_payload(plan: Plan) -> int:
@@ -150,6 +149,8 @@ def of_another_time_or_place(voice: Voice, known: Invitation, past: Invitation) 
     yield told("no invitation", "uninvited")
     yield told("a payload one byte too long", "oversized", payload=BlobRef(digest=other, size=limit + 1))
     yield told("a payload of 4 GiB", "oversized", payload=BlobRef(digest=other, size=2**32))
+    frame = bad_frames(modest(voice.plan))["a megabyte behind"]
+    yield Deed("a frame and a megabyte behind", topic, voice.parts(known, frame)[:1], refused("oversized"))
     for name, whole in {
         "another federation": voice.parts(known, payload, federation="another"),
         "another device": voice.parts(known, payload, device="somebody"),

@@ -53,6 +53,7 @@ CALM: Final = 4
 DEADLINE_S: Final = 20.0
 BARRAGE: Final = 1500
 """So many messages, at least, from each of two devices."""
+AT_ONCE: Final = 20
 
 WATCHED: Final = (*SERVICES, "broker", "store")
 MODEL: Final = bytes(save({"weight": np.zeros((200, 200), np.float32)}))
@@ -163,10 +164,15 @@ class Records:
 
 
 class Barrage:
-    """A device that sends all that is bad again and again, in a thread of its own, until the context is left."""
+    """A device that sends all that is bad again and again, in a thread of its own, until the context is left.
 
-    def __init__(self, actor: Actor, deeds: Sequence[Deed]) -> None:
-        self._actor, self._deeds = actor, deeds
+    It goes on as fast as it is answered: after a few messages it waits for the receipt of an update that is refused.
+    """
+
+    def __init__(self, actor: Actor, known: Invitation, past: Invitation) -> None:
+        deeds = list(at_any_time(actor.voice, known, past))
+        self._said = [(deed.topic, body) for deed in deeds for body in deed.bodies]
+        self._actor, self._known = actor, known
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._send)
         self.sent = 0
@@ -180,11 +186,18 @@ class Barrage:
         self._thread.join()
 
     def _send(self) -> None:
-        for deed in cycle(self._deeds):
+        for topic, body in cycle(self._said):
             if self._ending.is_set() and self.sent >= BARRAGE:
                 return
-            self._actor.say(deed.topic, *deed.bodies)
-            self.sent += len(deed.bodies)
+            self._actor.say(topic, body)
+            self.sent += 1
+            if self.sent % AT_ONCE == 0:
+                self._await_an_answer()
+
+    def _await_an_answer(self) -> None:
+        (body,) = self._actor.voice.parts(self._known, b"levels", epoch=1)
+        self._actor.say(self._actor.voice.topic(Up.UPDATE), body)
+        self._actor.await_receipt(unseal(body).id)
 
 
 class Cast:
@@ -226,10 +239,7 @@ def play(folder: Path) -> Played:
         began = time.monotonic()
         with ExitStack() as storm:
             past = cast.sleeper.invited(1)
-            storms = [
-                storm.enter_context(Barrage(flood, list(at_any_time(flood.voice, open_one, past))))
-                for flood in cast.floods
-            ]
+            storms = [storm.enter_context(Barrage(flood, open_one, past)) for flood in cast.floods]
             tried = list(uninvited(cast, open_one, past))
             for one in tried:
                 one.do()
@@ -294,8 +304,7 @@ def disturb(cast: Cast, window: int, some: Sequence[tuple[str, tuple[bytes, Endi
     fair = ("", (modest(PLAN), refused("")))
     for member, (name, (payload, ending)) in zip(cast.members, [*some, *[fair] * MEMBERS], strict=False):
         parts = member.voice.parts(member.invited(window), payload)
-        bodies = parts[:1] if ending.reason == "oversized" else parts
-        one = Try(f"content: {name}", member, Deed(name, member.voice.topic(Up.UPDATE), bodies, ending))
+        one = Try(f"content: {name}", member, Deed(name, member.voice.topic(Up.UPDATE), parts, ending))
         one.do()
         tries += [one] if name else []
     return tries

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mizzle.codec import MOST_BYTES, decode, decode_between_services, decode_from_device, decode_to_device, encode
 from mizzle.errors import Oversized, Unreadable
-from mizzle.messages import Decline, Message, Rejection
+from mizzle.messages import Decline, FromDevice, Message, Rejection
 from tests.mizzle.some import BETWEEN_SERVICES, FROM_DEVICE, TO_DEVICE
 
 DECLINE = Decline(federation="watch-har", device="pump-7", window=7, reason="battery")
@@ -101,6 +101,15 @@ def test_a_message_without_one_of_its_fields_is_refused_unless_it_may_be_left_ou
     else:
         with pytest.raises(Unreadable, match=f"missing required field `{name}`"):
             decode_from_device(rest)
+
+
+@pytest.mark.parametrize("kind", [Decline, FromDevice])
+def test_a_message_says_its_type_also_where_only_one_is_expected(kind: Any) -> None:
+    fields = msgpack.unpackb(encode(DECLINE))
+    assert decode(msgpack.packb(fields), kind) == DECLINE
+    for wrong in ({**fields, "type": "presence.v1"}, {name: fields[name] for name in fields if name != "type"}):
+        with pytest.raises(Unreadable):
+            decode(msgpack.packb(wrong), kind)
 
 
 def test_a_refusal_names_the_message_and_the_field() -> None:

@@ -193,6 +193,20 @@ def test_an_update_that_breaks_the_step_is_buried_at_the_third_try_and_refused(b
     assert bench.said("refused") == [refusal(bad, letter["why"])]
 
 
+def test_a_payload_of_no_bytes_is_a_payload_too(bench: Bench) -> None:
+    """Else its update would never be judged, and its device would send it for ever."""
+    attached: list[dict[bytes, bytes]] = []
+
+    def noted(ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+        attached.extend([dict(event.attached)] if isinstance(event, Told) else [])
+        return step(ground, state, event)
+
+    (message,) = bench.receive(1)
+    bench.spool.put(message.id, b"")
+    bench.stage(replace(DETECTOR, step=noted)).run(until(lambda: bool(attached)))
+    assert attached == [{message.id: b""}]
+
+
 @pytest.mark.parametrize("fault", [AssertionError("broken"), Unreadable("a payload is torn")])
 def test_what_a_service_of_ours_decided_is_never_buried(bench: Bench, fault: Exception) -> None:
     """A window whose closing was buried would never end: it is tried until it can be taken."""

@@ -59,6 +59,12 @@ def bad_headers(good: dict[str, Any]) -> dict[str, bytes]:
         "one field too many in its head": bytes([body[0] + 1]) + body[1:],
         "one field too few in its head": bytes([body[0] - 1]) + body[1:],
         "a field too many": keyed(good, b"\xa5extra"),
+    } | of_another_shape(good)
+
+
+def of_another_shape(good: dict[str, Any]) -> dict[str, bytes]:
+    """What msgpack takes and no message is: fields that there are not, are missing, or say what they may not."""
+    return {
         "a weight of -1": with_field(good, "weight", b"\xff"),
         "a weight of 0": with_field(good, "weight", b"\x00"),
         "a weight of 10^18": with_field(good, "weight", b"\xcf" + struct.pack(">Q", 10**18)),

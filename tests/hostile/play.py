@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -28,7 +28,7 @@ from mizzle.codec import decode
 from mizzle.device.train import Device
 from mizzle.envelope import unseal
 from mizzle.messages import Invitation, ModelRef, Receipt, Refused
-from mizzle.plan import Plan, from_toml
+from mizzle.plan import from_toml
 from mizzle.terms import bound_of
 from mizzle.topics import Keyspace, Up
 from services.ledger.ledger import Ledger
@@ -87,7 +87,10 @@ PLAN: Final = from_toml(TOML, MODEL)
 
 @dataclass(frozen=True)
 class Played:
-    """What came of it; times are in seconds, memory in bytes by process."""
+    """What came of it; times are in seconds, memory in bytes by process.
+
+    `beside` counts the messages of the barrage that were sent while the disturbed windows were open.
+    """
 
     endings: dict[str, list[Ending]]
     expected: dict[str, Ending]
@@ -96,7 +99,7 @@ class Played:
     resident: dict[str, int]
     peak: dict[str, int]
     barrage: int
-    barrage_s: float
+    beside: int
     honest: set[tuple[str, int]]
     windows: int
     receipts_that_changed: int
@@ -107,7 +110,7 @@ class Played:
     audited: int
     dead: list[Any]
     fallen: tuple[str, ...]
-    complaints: list[str] = field(default_factory=list)
+    complaints: list[str]
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,6 @@ def play(folder: Path) -> Played:
             cast.answer(window)
         open_one = cast.members[0].invited(CALM + 1)
         before = remembered(federation)
-        began = time.monotonic()
         with ExitStack() as storm:
             past = cast.sleeper.invited(1)
             storms = [storm.enter_context(Barrage(flood, open_one, past)) for flood in cast.floods]
@@ -245,13 +247,13 @@ def play(folder: Path) -> Played:
                 one.do()
             await_endings(tried)
             cast.answer(CALM + 1)
-            bad, last = list(contents(PLAN).items()), CALM + 1
+            bad, last, sent = list(contents(PLAN).items()), CALM + 1, sum(one.sent for one in storms)
             while bad:
                 last += 1
                 tried += disturb(cast, last, bad[:MEMBERS])
                 bad = bad[MEMBERS:]
             cast.members[0].invited(last + 1)
-        barrage_s = time.monotonic() - began
+            beside = sum(one.sent for one in storms) - sent
         await_endings(tried)
         quiet(records, cast)
         return Played(
@@ -261,7 +263,7 @@ def play(folder: Path) -> Played:
             resident=before,
             peak={name: peak(federation.processes[name].pid) for name in WATCHED},
             barrage=sum(one.sent for one in storms),
-            barrage_s=barrage_s,
+            beside=beside,
             windows=last,
             fallen=tuple(child.name for child in federation.processes.tend()),
             complaints=complaints(folder),
@@ -420,6 +422,3 @@ def wait_until(claim: Callable[[], bool], timeout_s: float = 60.0) -> None:
     while not claim():
         assert time.monotonic() < until
         time.sleep(0.02)
-
-
-__all__ = ["CALM", "DEADLINE_S", "HONEST", "Plan", "Played", "names", "play"]

@@ -3,21 +3,27 @@
 The story is told in play.py and played once; docs/bad-input.md has the table.
 """
 
+import queue
 from collections.abc import Iterator
+from statistics import median
 
 import pytest
 
-from services.local.broker import brokers
+from mizzle import topics
+from mizzle.topics import Up
+from services.gateway.intake import RECEIVE_BYTES
+from services.local.broker import Broker, brokers
 from services.local.janitor import workplace
 from services.privacy_accountant.page import MOST_STRANGE_AN_HOUR
 from tests.hostile.memory import MIB
-from tests.hostile.play import CALM, DEADLINE_S, HONEST, UNCOUNTED, WATCHED, Played, names, play
+from tests.hostile.play import BARRAGE, CALM, DEADLINE_S, HONEST, UNCOUNTED, WATCHED, Played, names, play
+from tests.mqtt import Peer
 from tests.servers import missing
 
 pytestmark = pytest.mark.xdist_group("hostile")
 
-GROWTH = {"gateway": 48 * MIB, "broker": 48 * MIB}
-TOLERANCE_S = 2.0
+GROWTH = {"gateway": RECEIVE_BYTES + 8 * MIB, "broker": 48 * MIB}
+TOLERANCE_S = 1.0
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +54,18 @@ def test_the_honest_devices_are_counted_in_every_window(played: Played) -> None:
 
 
 def test_an_honest_window_closes_no_later_beside_a_barrage(played: Played) -> None:
-    print(played.calm_s, played.disturbed_s, played.barrage, played.barrage_s)
-    assert len(played.calm_s) == CALM - 1
-    assert len(played.disturbed_s) >= 3
+    assert (len(played.calm_s), len(played.disturbed_s)) == (CALM - 1, played.windows - CALM - 1)
+    assert played.barrage >= 2 * BARRAGE
+    assert played.beside >= 100
     assert max(played.disturbed_s) < DEADLINE_S / 2
-    assert sorted(played.disturbed_s)[len(played.disturbed_s) // 2] < max(played.calm_s) + TOLERANCE_S
+    assert median(played.disturbed_s) < max(played.calm_s) + TOLERANCE_S
 
 
 @pytest.mark.parametrize("process", WATCHED)
 def test_the_memory_of_every_process_stays_flat(played: Played, process: str) -> None:
+    """At its very peak: the gateway may hold what it has not acknowledged, the broker what nobody has taken yet."""
     growth = played.peak[process] - played.resident[process]
-    print(process, played.resident[process] // MIB, growth // MIB)
-    assert growth < GROWTH.get(process, 24 * MIB)
+    assert growth < GROWTH.get(process, 16 * MIB)
 
 
 def test_the_ledger_adds_up(played: Played) -> None:
@@ -67,6 +73,23 @@ def test_the_ledger_adds_up(played: Played) -> None:
     counted = sum(times for reason, times in played.strays.items() if reason not in UNCOUNTED)
     assert played.deliveries["unauthenticated"] == counted
     assert 0 < played.audited <= MOST_STRANGE_AN_HOUR * 2
+
+
+def test_what_is_longer_than_a_packet_may_be_is_cut_off_by_the_broker(mosquitto: Broker, federation: str) -> None:
+    ends: queue.Queue[str] = queue.Queue()
+    with Peer(mosquitto.port, "gateway") as gateway, Peer(mosquitto.port, "mallet") as mallet:
+        gateway.subscribe(topics.every_up(federation))
+        mallet._client.on_disconnect = lambda _client, _user, _flags, reason, _properties: ends.put(str(reason))
+        mallet._client.publish(topics.up(federation, "mallet", Up.UPDATE), b"\x90" * 8 * MIB, qos=1)
+        assert ends.get(timeout=10) != "Normal disconnection"
+        assert gateway.heard() == []
+
+
+def test_what_is_said_to_another_federation_is_heard_by_nobody(mosquitto: Broker, federation: str) -> None:
+    with Peer(mosquitto.port, "gateway") as gateway, Peer(mosquitto.port, "mallet") as mallet:
+        gateway.subscribe(topics.every_up(federation))
+        assert mallet.publish(topics.up(f"{federation}-2", "mallet", Up.UPDATE)) == "No matching subscribers"
+        assert gateway.heard() == []
 
 
 def test_no_service_fell_stumbled_or_buried_anything(played: Played) -> None:

@@ -150,7 +150,7 @@ def _by_kind(arrivals: Arrivals, topic: UpTopic, came: Came) -> Taken:
     if topic.kind is Up.ENROL:
         return _enrolment(topic, _whole(came.body))
     if topic.kind is Up.PROBE:
-        return Taken(reason="probe", why="this gateway answers no probes, the device will send its update")
+        return _stray("probe", "this gateway answers no probes, the device will send its update")
     if came.key is None:
         return _unauthenticated(topic.device, "unknown", f"{topic.device} is not enrolled")
     match topic.kind:
@@ -173,8 +173,7 @@ def _part(arrivals: Arrivals, topic: UpTopic, key: bytes, came: Came) -> Taken:
     if not isinstance(part, First):
         coming = arrivals.coming.get(topic.device)
         if coming is None or coming.received.id != part.id:
-            why = f"part {part.index} of update {part.id.hex()[:16]}, whose first part is not here"
-            return Taken(reason="orphan", why=why)
+            return _stray("orphan", f"part {part.index} of update {part.id.hex()[:16]}, whose first part is not here")
         return _added(arrivals, coming, part.index, part.chunk)
     update = _authentic(topic, part.envelope, key, Purpose.UPDATE, Update)
     identity = part.envelope.id
@@ -219,6 +218,11 @@ def _authentic(topic: UpTopic, envelope: Envelope, key: bytes, purpose: Purpose,
         spoken, heard = f"{message.federation}/{message.device}", f"{topic.federation}/{topic.device}"
         raise Forged(f"{spoken} signed what was published as {heard}: a copy, or two devices with one key")
     return message
+
+
+def _stray(reason: str, why: str) -> Taken:
+    """What is neither believed nor a forgery: it is no delivery of an update."""
+    return Taken(reason=reason, why=why)
 
 
 def _unauthenticated(device: str, reason: str, why: str) -> Taken:

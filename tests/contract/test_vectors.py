@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from mizzle import blobs, codec, errors, manifest, model, parts, plan, terms, topics
+from mizzle import blobs, codec, errors, layout, manifest, model, parts, plan, terms, topics
 from mizzle.codecs.hadamard import Hadamard
 from mizzle.device.enrol import proof
 from mizzle.envelope import Key, Purpose, key_id, seal, unseal
@@ -145,7 +145,7 @@ def test_a_plan_is_read_as_the_vector_says(vector: Vector) -> None:
 @pytest.mark.parametrize("vector", vectors("good", "model"))
 def test_a_model_has_the_numbers_of_the_vector_in_its_order(vector: Vector) -> None:
     body = bytes.fromhex(vector["model_hex"])
-    assert [[name, list(shape)] for name, shape in plan.tensors(body)] == vector["tensors"]
+    assert [[name, list(shape)] for name, shape in layout.tensors(body)] == vector["tensors"]
     assert model.flat(body).tolist() == vector["flat"]
 
 

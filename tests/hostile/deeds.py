@@ -200,7 +200,7 @@ def under_no_good_signature(voice: Voice, known: Invitation) -> Iterator[Deed]:
             "an envelope without its header": sealed[:FIXED],
         }
         if kind is Up.ENROL:  # its key is in the header, and this header has none
-            damaged |= {name: forgeries.pop(name) for name in set(forgeries)}
+            damaged |= {name: forgeries.pop(name) for name in tuple(forgeries)}
         for name, body in forgeries.items():
             yield Deed(f"{kind}: {name}", voice.topic(kind), (body,), stray("forged"))
         for name, body in damaged.items():

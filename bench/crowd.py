@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from mizzle.plan import Plan
 
 KEEPALIVE_S: Final = 600
+AT_ONCE: Final = 250
+SAY_AGAIN_S: Final = 2.0
 _MISC_S: Final = 1.0
 
 
@@ -47,6 +49,7 @@ class Wanderer:
     key: Key
     token: str
     client: mqtt.Client
+    listens: bool = False
     counter: int = 1
     epoch: int | None = None
     invitation: Invitation | None = None
@@ -80,13 +83,30 @@ class Crowd:
 
     def join(self, most_s: float) -> None:
         """Connect, enrol and say that all are there; a few hundred at a time, as the ledger takes them."""
-        for start in range(0, len(self.devices), 250):
-            some = self.devices[start : start + 250]
+        for start in range(0, len(self.devices), AT_ONCE):
+            some = self.devices[start : start + AT_ONCE]
             for device in some:
                 device.client.connect("127.0.0.1", self._port, KEEPALIVE_S, clean_start=True)
-            self.until(lambda some=some: all(one.epoch is not None for one in some), most_s, "identities")  # type: ignore[misc]
+            self._enrol(some, most_s)
         for device in self.devices:
             self._say_presence(device)
+
+    def _enrol(self, some: Sequence[Wanderer], most_s: float) -> None:
+        """Say the enrolments until their identities have come: again, as devices do, for whom nobody listened."""
+        due = 0.0
+
+        def all_belong() -> bool:
+            nonlocal due
+            strangers = [device for device in some if device.epoch is None]
+            if time.monotonic() >= due:
+                due = time.monotonic() + SAY_AGAIN_S
+                for device in strangers:
+                    topic = topics.up(self._plan.federation, device.name, Up.ENROL)
+                    device.client.publish(topic, sealed_enrolment(parse(device.token), device.key, 1), 1)
+            return not strangers
+
+        self.until(lambda: all(device.listens for device in some), most_s, "subscriptions")
+        self.until(all_belong, most_s, "identities")
 
     def until(self, is_so: Callable[[], bool], most_s: float, what: str, *, look_s: float = 0.02) -> None:
         """Drive all sockets until `is_so`, which is asked every `look_s`.
@@ -134,7 +154,7 @@ class Crowd:
             client.subscribe(topics.every_to(right.federation, right.device), 1)
 
         def subscribed(*_: object) -> None:
-            client.publish(topics.up(right.federation, right.device, Up.ENROL), sealed_enrolment(right, key, 1), 1)
+            device.listens = True
 
         client.on_connect, client.on_subscribe = connected, subscribed
         client.on_message = lambda _c, _u, message: _hear(device, message)

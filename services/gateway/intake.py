@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -25,6 +25,7 @@ from mizzle.messages import Unauthenticated
 from mizzle.topics import Up
 from mizzle.transport.bus import Arrived, Connected, Disconnected
 from services.gateway.receive import NOBODY, Arrivals, Came, Taken, receive, sender
+from services.runtime.metrics import Meters
 from services.runtime.payloads import SpoolFull
 from services.runtime.redis_log import Output
 
@@ -92,6 +93,7 @@ class Intake:
     key_of: Callable[[str], bytes | None]
     spool: Spool
     log: RedisLog
+    meters: Meters = field(default_factory=Meters)
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Take batch after batch until `stopping()`; what is then in hand and not on a stream comes again."""
@@ -106,6 +108,7 @@ class Intake:
             return
         waiting = deque(zip(batch, [self._received(one) for one in came], strict=True))
         for _, taken in waiting:
+            self.meters.unauthenticated.update(one.reason for one in taken.said if isinstance(one, Unauthenticated))
             if taken.why:
                 _log.info("not taken", why=taken.why)
         self._patiently(lambda: self._write(waiting), stopping)

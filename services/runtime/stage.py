@@ -38,6 +38,7 @@ from mizzle.messages import (
 )
 from mizzle.moves import Ground, Moved, Tick, Told
 from services.pipeline import Hop, hears
+from services.runtime.metrics import Meters
 from services.runtime.redis_log import Entry, Output, Place, RedisLog
 
 if TYPE_CHECKING:
@@ -116,8 +117,11 @@ class _Work(Generic[S]):
 class Stage(Generic[S]):
     """One service at work."""
 
-    def __init__(self, service: Service[S], ground: Ground, stores: Stores, batch: int) -> None:
+    def __init__(
+        self, service: Service[S], ground: Ground, stores: Stores, batch: int, meters: Meters | None = None
+    ) -> None:
         """A stage that has not begun: nothing is read or written yet."""
+        self._meters = meters or Meters()
         self._service, self._ground, self._stores, self._batch = service, ground, stores, batch
         self._state: S = service.begin(ground)
         self._place = Place(epoch=0, version=0)
@@ -162,6 +166,7 @@ class Stage(Generic[S]):
                 told = self._told(fact)
                 work.take(self._service.step(self._ground, work.state, told), told, None)
         self._settle(work, self._cursors)
+        self._meters.begun()
 
     def _superseded(self) -> bool:
         try:
@@ -219,6 +224,7 @@ class Stage(Generic[S]):
         if outputs or (self._uncommitted and not waits):
             self._settle(work, cursors)
         self._state, self._cursors = work.state, cursors
+        self._meters.took(entries)
         self._beat(now)
 
     def _settle(self, work: _Work[S], cursors: Mapping[str, str]) -> None:
@@ -250,6 +256,7 @@ class Stage(Generic[S]):
         cursors = {**self._cursors, entry.stream: entry.id}
         self._place = self._stores.log.commit(self._place, remembered(self._state), cursors, outputs)
         self._cursors = cursors
+        self._meters.buried(entry)
 
     def _told(self, message: Message) -> Told:
         if type(message) not in self._service.hop.reads_payload:

@@ -25,6 +25,7 @@ from mizzle.messages import Unauthenticated
 from mizzle.topics import Up
 from mizzle.transport.bus import Arrived, Connected, Disconnected
 from services.gateway.receive import NOBODY, Arrivals, Came, Taken, receive, sender
+from services.runtime import about
 from services.runtime.metrics import Meters
 from services.runtime.payloads import SpoolFull
 from services.runtime.redis_log import Output
@@ -42,6 +43,7 @@ RECEIVE_MAXIMUM: Final = 200
 BATCH: Final = 64
 
 _WAIT_S: Final = 0.2
+_PREFIX: Final = 36  # what an envelope, or a later part, begins with before anything that was signed or learned
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 
 T = TypeVar("T")
@@ -111,7 +113,9 @@ class Intake:
             self.meters.unauthenticated.update(one.reason for one in taken.said if isinstance(one, Unauthenticated))
             if taken.why:
                 _log.info("not taken", why=taken.why)
+        said = [message for _, taken in waiting for message in taken.said]
         self._patiently(lambda: self._write(waiting), stopping)
+        about.told(said)
 
     def _came(self, arrived: Arrived) -> Came:
         topic = sender(arrived.topic)
@@ -123,7 +127,7 @@ class Intake:
             return receive(self.arrivals, came)
         except Exception:  # noqa: BLE001  # the loop's edge: unacknowledged, it would break every gateway after this
             _log.exception(
-                "a message broke the intake", topic=came.topic, size=len(came.body), begins=came.body[:64].hex()
+                "a message broke the intake", topic=came.topic, size=len(came.body), begins=came.body[:_PREFIX].hex()
             )
             return Taken((Unauthenticated(device=NOBODY, reason="unreadable"),))
 

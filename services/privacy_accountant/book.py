@@ -25,6 +25,7 @@ from services.ledger import deliveries
 from services.privacy_accountant import admission, closing, enrolment, opening
 from services.privacy_accountant.charge import terms_of
 from services.privacy_accountant.page import Page
+from services.runtime.about import in_hand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,10 +52,12 @@ def book(ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking]
         page = Page(tx, ground, terms_of(ground.plan), round(time.time() * 1000))
         tally = deliveries.begin(tx, page.federation)
         for booking in bookings:
+            in_hand(booking.told.message)
             kind, messages = _written(page, booking.told)
             said += messages
             if kind is not None:
                 tally.add(kind, booking.stream, booking.entry)
+        in_hand(None)
         deliveries.write(tx, page.federation, tally)
     return said
 

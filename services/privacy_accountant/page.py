@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from mizzle.envelope import Purpose, seal
 from mizzle.messages import Abandoned, Receipt, Refused
+from mizzle.reasons import countable
 from services.ledger import audit, federations, updates, windows
 from services.privacy_accountant.charge import Standing
+from services.runtime.about import short
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
 
 
 _NEWEST: Final = -1
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class Page:
         """The open update, refused."""
         receipt = self.receipt(row, Refused(reason=reason, why=why))
         updates.end(self.tx, row.id, updates.Ending("refused", receipt, self.now, reason))
+        _log.info("refused", update=short(row.id), window=row.named_window, reason=countable(reason))
         return replace(row, outcome="refused", receipt=receipt)
 
     def abandon(self, row: Row, window: int) -> Row:

@@ -22,6 +22,7 @@ import structlog
 
 from mizzle.errors import Away, Fenced, Misconfigured, MizzleError
 from services.ledger.ledger import Ledger
+from services.runtime.about import with_subject
 from services.runtime.equipment import Equipment, equip, log_of
 from services.runtime.metrics import shown
 from services.runtime.settings import from_environment
@@ -143,6 +144,8 @@ def _log_in_json(hop: Hop, level: str) -> None:
         return {"service": hop.service, **event}
 
     shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        with_subject,
         named,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),

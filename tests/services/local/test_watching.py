@@ -3,15 +3,15 @@
 import contextlib
 import json
 import signal
-import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -59,7 +59,7 @@ class Watched:
     over: dict[str, Page] = field(default_factory=dict)
 
     def page(self, service: str) -> Page:
-        with urllib.request.urlopen(f"http://{self.ports[service]}/metrics", timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://{self.ports[service]}/metrics", timeout=5) as answer:
             text = answer.read().decode()
         return {
             (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -247,6 +247,51 @@ def test_labels_have_few_values_and_none_of_them_is_a_device(watched: Watched) -
     assert values.isdisjoint({*PUMPS, "ghost"})
 
 
+def test_every_line_of_a_log_is_an_object_with_its_service_level_and_time(watched: Watched) -> None:
+    for service in SERVICES:
+        for line in lines_of(watched, service):
+            assert {"service", "level", "timestamp", "event"} <= line.keys()
+            assert line["service"] == service
+
+
+def test_an_update_is_followed_through_the_logs_by_its_id(watched: Watched) -> None:
+    (refused,) = [line for line in lines_of(watched, "privacy_accountant") if line["event"] == "refused"]
+    assert (refused["window"], refused["reason"]) == (1, "norm")
+    for service, message in (("gateway", "Received"), ("anomaly_detector", "Verdict"), ("gateway", "Answer")):
+        said = [line for line in lines_of(watched, service) if line.get("update") == refused["update"]]
+        assert message in {line["message"] for line in said}
+
+
+def test_a_window_is_followed_through_the_logs_by_its_number(watched: Watched) -> None:
+    says = (("selector", "Opening"), ("privacy_accountant", "Window"), ("aggregator", "Aggregate"))
+    for service, message in (
+        *says,
+        ("releaser", "Candidate"),
+        ("privacy_accountant", "Closed"),
+        ("gateway", "Release"),
+    ):
+        windows = {line["window"] for line in lines_of(watched, service) if line.get("message") == message}
+        assert set(range(1, WINDOWS + 1)) <= windows, (service, message)
+
+
+def test_no_log_holds_a_payload_or_a_key(watched: Watched) -> None:
+    logs = b"".join(path.read_bytes() for path in (watched.federation.folder / "log").glob("*.log")).lower()
+    seeds = [path.read_bytes() for path in watched.federation.homes.glob("*/key")]
+    seeds += [bytes.fromhex(path.read_text()) for path in (watched.federation.folder / "keys").glob("*.key")]
+    payloads = [path.read_bytes() for path in (watched.federation.payloads / "kept").iterdir()]
+    assert len(seeds) == len(PUMPS) + 3
+    assert len(payloads) >= WINDOWS * len(PUMPS)  # and models and sums, which no log is to hold either
+    for secret in (*seeds, *payloads):
+        ways = (secret[:12], secret[:12].hex().encode(), repr(secret[:12])[2:-1].encode(), b64encode(secret[:12]))
+        assert not any(way.lower() in logs for way in ways)
+
+
+def lines_of(watched: Watched, service: str) -> list[dict[str, Any]]:
+    """The log of a service, line by line."""
+    text = watched.federation.processes[service].log.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def test_there_is_the_page_of_metrics_and_nothing_else(watched: Watched) -> None:
     with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(f"http://{watched.ports['gateway']}/", timeout=5)  # noqa: S310
+        urllib.request.urlopen(f"http://{watched.ports['gateway']}/", timeout=5)

@@ -8,10 +8,21 @@ them. A test collects the words from the sources and fails when one is missing.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 Kind = Literal["receipt", "decline", "delivery", "halt", "exit"]
+
+
+WHERE: Final[Mapping[Kind, str]] = {
+    "receipt": "in a receipt",
+    "decline": "as a device's reason not to take part",
+    "delivery": "of what came to the gateway and was not taken",
+    "halt": "as a federation's end",
+    "exit": "as an exit status",
+}
+"""Where a word of each kind is met."""
 
 
 @dataclass(frozen=True)

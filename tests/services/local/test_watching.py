@@ -2,7 +2,11 @@
 
 import contextlib
 import json
+import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -11,12 +15,15 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mizzle import topics
+from mizzle.device.doctor import examine
+from mizzle.device.home import signing_key
 from mizzle.device.task import Task
 from mizzle.device.train import Device
 from mizzle.device.training import encoded
@@ -25,6 +32,7 @@ from mizzle.manifest import authentic
 from mizzle.messages import Invitation
 from mizzle.plan import Plan
 from mizzle.topics import Up
+from mizzle.transport.clock import now
 from services.ledger.ledger import Ledger
 from services.local.federation import SERVICES, Federation, running
 from services.local.fleet import times_minus
@@ -57,6 +65,7 @@ class Watched:
     working: dict[str, Page] = field(default_factory=dict)
     stopped: Page = field(default_factory=dict)
     over: dict[str, Page] = field(default_factory=dict)
+    diagnosis: tuple[int, list[dict[str, Any]]] = (0, [])
 
     def page(self, service: str) -> Page:
         with urllib.request.urlopen(f"http://{self.ports[service]}/metrics", timeout=5) as answer:
@@ -99,11 +108,13 @@ def watch(seen: Watched, after: ExitStack) -> None:
     aggregator = seen.federation.processes["aggregator"]
     seen.wait_for(lambda page: value(page, "mizzle_peer_pulse_age_seconds", service="aggregator") is not None)
     aggregator.kill(signal.SIGSTOP)
+    start_tap(seen.federation)
     after.enter_context(alive(seen.federation, PUMPS))
     with Peer(seen.federation.broker.port, "ghost") as ghost:
         ghost.publish(topics.up("pumps", "ghost", Up.PRESENCE), b"boo")
-    seen.stopped = seen.wait_for(lambda page: lag_of(page, "aggregator") > len(PUMPS) and pulse_of(page) > 2)
+    seen.stopped = seen.wait_for(lambda page: lag_of(page, "aggregator") > len(PUMPS) and pulse_of(page) > 5)
     seen.working = {service: seen.page(service) for service in SERVICES if service != "aggregator"}
+    seen.diagnosis = doctor(seen.federation)
     aggregator.kill(signal.SIGCONT)
     seen.wait_for(lambda page: value(page, "mizzle_windows", state="released") == WINDOWS)
     seen.wait_for(lambda page: value(page, "mizzle_updates", outcome="open") == 0)
@@ -142,6 +153,43 @@ def pump(federation: Federation, name: str) -> Device:
     return device
 
 
+def start_tap(federation: Federation) -> None:
+    """Listen to all that devices say, as the gateway may, and to all that is said to everybody."""
+    key = federation.founded.public_keys["release"].hex()
+    words = ("tap", "pumps", "--broker", federation.broker_url, "--as", "gateway", "--key", key, "--json")
+    child = federation.processes.start("tap", [sys.executable, "-m", "mizzle.cli", *words])
+    until = time.monotonic() + 20
+    while "listening to pumps" not in child.log.read_text(encoding="utf-8"):
+        assert time.monotonic() < until, child.last_words
+        time.sleep(0.05)
+
+
+def doctor(federation: Federation, **more: str) -> tuple[int, list[dict[str, Any]]]:
+    """What the services' doctor says, in the environment of the accountant with some of it changed."""
+    lines = (
+        Path(f"/proc/{federation.processes['privacy_accountant'].pid}/environ").read_text(encoding="utf-8").split("\0")
+    )
+    environ = dict(line.split("=", 1) for line in lines if "=" in line)
+    return told([sys.executable, "-m", "services.doctor", "--json"], {**environ, **more})
+
+
+def device_doctor(home: Path, broker: str) -> tuple[int, list[dict[str, Any]]]:
+    """What a device's doctor says."""
+    words = ("doctor", "--json", "--home", str(home), "--broker", broker)
+    return told([sys.executable, "-m", "mizzle.cli", *words], dict(os.environ))
+
+
+def told(argv: list[str], environ: dict[str, str]) -> tuple[int, list[dict[str, Any]]]:
+    run = subprocess.run(argv, env=environ, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=60)
+    assert run.returncode in (0, 10), run.stderr
+    return run.returncode, [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def wrong(findings: list[dict[str, Any]]) -> dict[str, str]:
+    """The next command of each finding that is not well."""
+    return {finding["subject"]: finding["next"] for finding in findings if not finding["well"]}
+
+
 def wait_for_a_page(seen: Watched, service: str) -> None:
     until = time.monotonic() + 40
     while True:
@@ -176,6 +224,87 @@ def test_a_stopped_service_is_seen_from_outside(watched: Watched) -> None:
     assert {
         service for service in others for stream in hop(service).reads if lag_of(watched.stopped, service, stream)
     } == set()
+
+
+def test_a_doctor_names_the_stopped_service_and_what_to_do(watched: Watched) -> None:
+    code, findings = watched.diagnosis
+    assert (code, wrong(findings)) == (10, {"aggregator": "python -m services.aggregator"})
+    (aggregator,) = [finding["what"] for finding in findings if finding["subject"] == "aggregator"]
+    assert "last turned" in aggregator
+    assert "on charged" in aggregator
+
+
+def test_a_doctor_finds_a_federation_well_that_is(watched: Watched) -> None:
+    code, findings = doctor(watched.federation)
+    assert (code, wrong(findings)) == (0, {})
+    looked_at = {finding["subject"] for finding in findings}
+    assert looked_at >= {"ledger", "accounts", "receipt key", "release key", "payloads", "redis", "gateway", "letters"}
+
+
+def test_a_doctor_says_which_store_or_key_is_wrong(watched: Watched, tmp_path: Path) -> None:
+    federation = watched.federation
+    assert wrong(doctor(federation, MIZZLE_LEDGER=f"sqlite:///{tmp_path}/none.db")[1]) == {
+        "ledger": "python -m services.ledger create --plan plan.toml"
+    }
+    nowhere = f"redis://{LOOPBACK}:{free_port()}/0"
+    assert wrong(doctor(federation, REDIS_URL=nowhere)[1]) == {"redis": 'redis-cli -u "$REDIS_URL" ping'}
+    mine = shutil.copytree(federation.folder / "keys", tmp_path / "keys")
+    (mine / "release.key").chmod(0o644)
+    (mine / "receipt.key").write_text("00" * 32)
+    assert wrong(doctor(federation, MIZZLE_KEYS=str(mine))[1]) == {
+        "receipt key": f"restore {mine}/receipt.key from a backup",
+        "release key": f"chmod 600 {mine}/release.key",
+    }
+
+
+def test_a_device_that_takes_part_is_well(watched: Watched) -> None:
+    code, findings = device_doctor(watched.federation.homes / "pump-1", watched.federation.broker_url)
+    assert (code, wrong(findings)) == (0, {})
+    subjects = [finding["subject"] for finding in findings]
+    assert subjects == ["home", "key", "outbox", "identity", "broker", "acl", "gateway", "clock"]
+
+
+def test_a_device_that_is_not_well_is_told_what_to_do(watched: Watched, tmp_path: Path) -> None:
+    broker, nowhere = watched.federation.broker_url, f"mqtt://{LOOPBACK}:{free_port()}"
+    home = shutil.copytree(watched.federation.homes / "pump-1", tmp_path / "pump-1")
+    enrol = "mizzle device enrol TOKEN --broker"
+    code, findings = device_doctor(home, nowhere)
+    assert (code, wrong(findings)) == (10, {"broker": f"nc -vz {LOOPBACK} {nowhere.rpartition(':')[2]}"})
+    (home / "key").chmod(0o644)
+    assert wrong(device_doctor(home, broker)[1]) == {"key": f"chmod 600 {home}/key"}
+    (home / "key").write_bytes(bytes(32))
+    (home / "key").chmod(0o600)
+    assert wrong(device_doctor(home, broker)[1])["identity"].startswith(f"restore {home}/key")
+    assert wrong(device_doctor(tmp_path / "none", broker)[1]) == {"home": f"{enrol} {broker} --home {tmp_path}/none"}
+    (tmp_path / "bare").mkdir(mode=0o700)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(tmp_path)
+        signing_key(tmp_path / "bare")
+    assert wrong(device_doctor(tmp_path / "bare", broker)[1]) == {"outbox": f"{enrol} {broker} --home {tmp_path}/bare"}
+
+
+def test_a_clock_that_is_a_day_off_is_found(watched: Watched) -> None:
+    home, broker = watched.federation.homes / "pump-1", watched.federation.broker_url
+    found = list(examine(home, broker, lambda: now() + 24 * 3_600_000))
+    (clock,) = [finding for finding in found if not finding.is_well]
+    assert (clock.subject, clock.next) == ("clock", "sudo timedatectl set-ntp true")
+    assert "1.0 days ahead of" in clock.what
+
+
+def test_the_tap_shows_each_update_and_release_and_no_contents(watched: Watched) -> None:
+    text = watched.federation.processes["tap"].log.read_bytes()
+    seen = [json.loads(line) for line in text.splitlines() if line.startswith(b"{")]
+    updates = {(one["sender"], one["window"]) for one in seen if one["kind"] == "update"}
+    assert updates >= {(name, window) for name in PUMPS for window in range(1, WINDOWS + 1)}
+    releases = [(one["genuine"], one["more"]["version"]) for one in seen if one["kind"] == "release"]
+    assert releases[-1] == (True, WINDOWS)
+    assert {one["fault"] for one in seen if one["sender"] == "ghost"} == {
+        "an envelope is at least 100 bytes long, got 3"
+    }
+    for payload in (path.read_bytes() for path in (watched.federation.payloads / "kept").iterdir()):
+        assert payload[:12] not in text
+        assert payload[:12].hex().encode() not in text
+        assert b64encode(payload[:12]) not in text
 
 
 def test_once_it_goes_on_nobody_is_behind(watched: Watched) -> None:

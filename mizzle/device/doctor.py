@@ -6,6 +6,7 @@ Its files are read, and a line of its own is opened with the device's rights, so
 from __future__ import annotations
 
 import stat
+from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,8 +38,12 @@ SOMEBODY_ELSE: Final = "nobody-in-particular"
 SEED_BYTES: Final = 32
 
 
-def examine(home: Path, broker: str, clock: Callable[[], int] = now) -> Iterator[Finding]:
+def examine(
+    home: Path, broker: str, clock: Callable[[], int] = now, patience_s: float = PATIENCE_S
+) -> Iterator[Finding]:
     """What is found, one thing after the other; what makes the next pointless ends it.
+
+    `clock` is the device's; broker and gateway may take `patience_s` for each of their answers.
 
     Raises:
         Misconfigured: `broker` is no broker's address.
@@ -63,7 +68,13 @@ def examine(home: Path, broker: str, clock: Callable[[], int] = now) -> Iterator
         yield identity
         return
     yield Finding("identity", f"{identity.device} belongs to {identity.federation}, in epoch {identity.epoch}")
-    yield from _way(identity, broker, receipts[-1] if receipts else None, clock)
+    with listening(broker, identity.device, "doctor") as line:
+        way = Way(line, identity, broker, patience_s)
+        yield (found := way.broker_found())
+        if not found.is_well:
+            return
+        yield way.acl_found()
+        yield from way.gateway_found(receipts[-1] if receipts else None, clock)
 
 
 def _enrol(home: Path, broker: str) -> str:
@@ -108,33 +119,9 @@ def _identity(home: Path, broker: str, sealed: bytes | None, key: Finding) -> Id
     except Unreadable as error:
         return Finding("identity", f"what is kept as its identity is none: {error}", _enrol(home, broker))
     if key.is_well and Key((home / KEY).read_bytes()).public_key != identity.public_key:
-        what = f"it is of another key than {home / KEY}: the federation would believe nothing that is signed here"
-        return Finding(
-            "identity", what, f"restore {quote(str(home / KEY))}, or: {_enrol(home.with_name('new'), broker)}"
-        )
+        what = f"it is of another key than {home / KEY}: put the old one back, or enrol in an empty home"
+        return Finding("identity", what, _enrol(home.with_name(f"{home.name}-new"), broker))
     return identity
-
-
-def _way(identity: Identity, broker: str, receipt: bytes | None, clock: Callable[[], int]) -> Iterator[Finding]:
-    """The broker, its rules, the gateway behind it and its clock."""
-    with listening(broker, identity.device, "doctor") as line:
-        line.bus.subscribe(topics.state(identity.federation))
-        first = line.until(lambda event: isinstance(event, Connected | Disconnected), PATIENCE_S)
-        if not isinstance(first, Connected):
-            why = first.why if isinstance(first, Disconnected) else f"no answer within {PATIENCE_S:g} s"
-            yield Finding("broker", f"{broker} does not take MQTT 5 from {identity.device}: {why}", _reach(broker))
-            return
-        yield Finding("broker", f"{broker} takes MQTT 5 from {identity.device}")
-        yield _acl(line, identity, broker)
-        state = _state(line, identity, clock)
-    if state is None:
-        what = f"no gateway of {identity.federation} says that it is there: updates wait in the outbox"
-        yield Finding("gateway", what, "python -m services.doctor, where the services run")
-        if receipt is not None:
-            yield findings.signed_later(clock(), decode(unseal(receipt).header, Receipt).at)
-        return
-    yield Finding("gateway", f"the gateway of {identity.federation} is there, and heard")
-    yield findings.clock(*state, "the gateway's")
 
 
 def _reach(broker: str) -> str:
@@ -142,24 +129,53 @@ def _reach(broker: str) -> str:
     return f"nc -vz {quote(host)} {quote(port)}"
 
 
-def _acl(line: Listening, identity: Identity, broker: str) -> Finding:
-    """Ask, under another name, a question that no gateway answers, and see whether the broker lets us."""
-    topic = topics.up(identity.federation, SOMEBODY_ELSE, Up.PROBE)
-    number = line.bus.publish(topic, b"")
-    sent = line.until(lambda event: isinstance(event, Sent) and event.mid == number, PATIENCE_S)
-    show = f"mosquitto_pub -V 5 -L {quote(f'{broker}/{topic}')} -u {identity.device} -q 1 -n -d"
-    return findings.denied(sent.reason if isinstance(sent, Sent) else None, SOMEBODY_ELSE, show)
+@dataclass(frozen=True)
+class Way:
+    """The way from a device to its federation: the broker, its rules, and the gateway behind it."""
 
+    line: Listening
+    identity: Identity
+    broker: str
+    patience_s: float
 
-def _state(line: Listening, identity: Identity, clock: Callable[[], int]) -> tuple[int, int] | None:
-    """When the gateway was heard to be online, by our clock and by its own; what is retained says nothing of now."""
-    topic = topics.state(identity.federation)
+    def broker_found(self) -> Finding:
+        """Whether the broker answers, and speaks MQTT 5."""
+        self.line.bus.subscribe(topics.state(self.identity.federation))
+        first = self.line.until(lambda event: isinstance(event, Connected | Disconnected), self.patience_s)
+        if isinstance(first, Connected):
+            return Finding("broker", f"{self.broker} takes MQTT 5 from {self.identity.device}")
+        why = first.why if isinstance(first, Disconnected) else f"no answer within {self.patience_s:g} s"
+        what = f"{self.broker} does not take MQTT 5 from {self.identity.device}: {why}"
+        return Finding("broker", what, _reach(self.broker))
 
-    def is_news(event: BusEvent) -> bool:
-        return isinstance(event, Arrived) and event.topic == topic and not event.retained and _online_at(event) > 0
+    def acl_found(self) -> Finding:
+        """Ask, under another name, a question that no gateway answers, and see whether the broker lets us."""
+        topic = topics.up(self.identity.federation, SOMEBODY_ELSE, Up.PROBE)
+        number = self.line.bus.publish(topic, b"")
+        sent = self.line.until(lambda event: isinstance(event, Sent) and event.mid == number, self.patience_s)
+        url = quote(f"{self.broker}/{topic}")
+        show = f"mosquitto_pub -V 5 -L {url} -u {self.identity.device} -q 1 -n -d"
+        return findings.denied(sent.reason if isinstance(sent, Sent) else None, SOMEBODY_ELSE, show)
 
-    event = line.until(is_news, PATIENCE_S)
-    return (clock(), _online_at(event)) if isinstance(event, Arrived) else None
+    def gateway_found(self, receipt: bytes | None, clock: Callable[[], int]) -> Iterator[Finding]:
+        """Whether the gateway is there, and our clock goes as its own, or as the newest receipt's at least."""
+        federation = self.identity.federation
+        event = self.line.until(self._is_online, self.patience_s)
+        if isinstance(event, Arrived):
+            ours, theirs = clock(), _online_at(event)
+            yield Finding("gateway", f"the gateway of {federation} is there, and heard")
+            yield findings.clock(ours, theirs, "the gateway's")
+            return
+        what = f"no gateway of {federation} says that it is there: updates wait, and its operator has a doctor too"
+        yield Finding("gateway", what, f"mizzle tap {federation} --broker {quote(self.broker)}")
+        if receipt is not None:
+            yield findings.signed_later(clock(), decode(unseal(receipt).header, Receipt).at)
+
+    def _is_online(self, event: BusEvent) -> bool:
+        """Whether a gateway is online now; what is retained says nothing of now."""
+        if not isinstance(event, Arrived) or event.topic != topics.state(self.identity.federation):
+            return False
+        return not event.retained and _online_at(event) > 0
 
 
 def _online_at(event: Arrived) -> int:

@@ -92,8 +92,8 @@ def _keys(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
             yield Finding(f"{role} key", str(error), f"ls -la {quote(str(settings.keys))}")
             continue
         if key.public_key != known.get(role):
-            what = f"{path} is another key than the federation's: nobody would believe what it signs"
-            yield Finding(f"{role} key", what, f"restore {quote(str(path))} from a backup")
+            what = f"{path} is another key than the federation's: put that one back, nobody believes what this signs"
+            yield Finding(f"{role} key", what, f"ls -la {quote(str(settings.keys))}")
             continue
         yield findings.private(f"{role} key", quote(str(path)), path.stat().st_mode)
 

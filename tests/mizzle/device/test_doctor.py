@@ -4,11 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from mizzle.device.doctor import examine
+from mizzle import topics
+from mizzle.codec import decode
+from mizzle.device.doctor import Way, examine
 from mizzle.device.home import OUTBOX, signing_key
 from mizzle.device.outbox import Outbox
+from mizzle.envelope import unseal
 from mizzle.findings import Finding
-from mizzle.messages import Counted
+from mizzle.messages import Counted, Identity
+from mizzle.transport.bus import Arrived
+from mizzle.transport.listening import Listening
+from mizzle.transport.mqtt_bus import MqttBus
 from services.local import broker as brokers
 from services.local.broker import Broker
 from services.local.processes import Processes
@@ -71,6 +77,16 @@ def test_a_broker_that_does_not_speak_mqtt_5_is_found(home: Path, children: Proc
     findings = found(home, f"mqtt://{LOOPBACK}:{port}")
     assert wrong(findings) == {"broker"}
     assert findings["broker"].next == f"nc -vz {LOOPBACK} {port}"
+
+
+@pytest.mark.parametrize("retained", [True, False])
+def test_what_a_gateway_said_before_it_died_does_not_make_it_alive(barn: Federation, *, retained: bool) -> None:
+    """Its last heartbeat is retained, and the broker may not have noticed yet."""
+    line = Listening(MqttBus("mqtt://127.0.0.1:1", "nobody"))
+    identity = decode(unseal(barn.identity("pump-7", bytes(32))).header, Identity)
+    line.hear(Arrived(topics.state(barn.name), b'{"gateway": "g", "state": "online", "at": 2}', retained))
+    gateway, *_ = Way(line, identity, "mqtt://127.0.0.1:1", 0.0).gateway_found(None, lambda: 2)
+    assert gateway.is_well is not retained
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o722])

@@ -113,7 +113,13 @@ def watch(seen: Watched, after: ExitStack) -> None:
     after.enter_context(alive(seen.federation, PUMPS))
     with Peer(seen.federation.broker.port, "ghost") as ghost:
         ghost.publish(topics.up("pumps", "ghost", Up.PRESENCE), b"boo")
-    seen.stopped = seen.wait_for(lambda page: lag_of(page, "aggregator") > len(PUMPS) and pulse_of(page) > 5)
+    seen.stopped = seen.wait_for(
+        lambda page: (
+            lag_of(page, "aggregator") > len(PUMPS)
+            and pulse_of(page) > 5
+            and value(page, "mizzle_updates", outcome="open") == len(PUMPS) - 1
+        )
+    )
     seen.working = {service: seen.page(service) for service in SERVICES if service != "aggregator"}
     seen.diagnosis = doctor(seen.federation)
     aggregator.kill(signal.SIGCONT)
@@ -313,6 +319,15 @@ def test_the_tap_shows_each_update_and_release_and_no_contents(watched: Watched)
 def test_once_it_goes_on_nobody_is_behind(watched: Watched) -> None:
     page = watched.wait_for(lambda page: lag_of(page, "aggregator") == 0 and pulse_of(page) < 2)
     assert value(page, "mizzle_dead_letters_kept") == 0
+
+
+def test_while_a_window_is_open_every_update_is_accounted_for_too(watched: Watched) -> None:
+    page = watched.working["privacy_accountant"]
+    assert value(page, "mizzle_conservation_difference") == 0
+    assert [value(page, "mizzle_updates", outcome=outcome) for outcome in ("open", "refused", "counted")] == [2, 1, 0]
+    assert (value(page, "mizzle_windows", state="open"), value(page, "mizzle_release_version")) == (1, 0)
+    assert 0 < (value(page, "mizzle_epsilon_spent", federation="pumps") or 0) < 1e6  # what is reserved counts already
+    assert all((value(page, "mizzle_loop_age_seconds") or 0) < 2 for page in watched.working.values())
 
 
 def test_every_update_is_accounted_for(watched: Watched) -> None:

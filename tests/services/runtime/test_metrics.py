@@ -1,5 +1,6 @@
 """The figures that a service shows: how old they may be, where they stand, and that their labels stay few."""
 
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
@@ -8,15 +9,19 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from mizzle.accounting import meaning
 from mizzle.errors import Away, Misconfigured
 from mizzle.plan import from_toml
 from mizzle.reasons import CONTENT
+from mizzle.topics import Keyspace
 from services.gateway.figures import OTHER, GatewayFigures
 from services.local.waiting import LOOPBACK, free_port
+from services.pipeline import hop
 from services.privacy_accountant.figures import LedgerFigures
-from services.runtime.metrics import Kept, Meters, shown
+from services.runtime.metrics import Kept, LoopFigures, Meters, shown
+from services.runtime.redis_log import RedisLog, connected
 from tests.services.federations import federation
 from tests.services.plans import MODEL, TOML
 
@@ -97,6 +102,14 @@ def test_an_address_that_is_taken_is_said_by_its_name() -> None:
         pass
 
 
+def test_a_loop_whose_redis_is_away_still_says_how_old_its_last_turn_is() -> None:
+    nowhere = RedisLog(connected(f"redis://{LOOPBACK}:{free_port()}/0"), Keyspace("l", "pumps"), hop("selector"))
+    samples = exported(LoopFigures("pumps", "selector", Meters(turned=time.monotonic() - 60), nowhere))
+    assert samples["mizzle_loop_age_seconds", ""] == pytest.approx(60, abs=5)
+    assert samples["mizzle_info", "pumps,selector"] == 1
+    assert not [name for name, _ in samples if "lag" in name]
+
+
 def test_a_reason_that_nobody_explains_makes_no_new_label() -> None:
     meters = Meters()
     meters.unauthenticated.update(["forged", "pump-7", "pump-8"])
@@ -133,7 +146,7 @@ def test_an_epsilon_is_never_bare(tmp_path: Path) -> None:
     assert line.endswith(f"The privacy loss of the device that lost most, {meaning(pumps.plan.privacy.delta)}")
 
 
-def exported(collector: GatewayFigures | LedgerFigures) -> dict[tuple[str, str], float]:
+def exported(collector: Collector) -> dict[tuple[str, str], float]:
     """What a collector shows, by name and the values of its labels."""
     registry = CollectorRegistry()
     registry.register(collector)

@@ -43,6 +43,8 @@ def said(source: Source) -> Iterator[tuple[Kind, str]]:
     """Every reason that a file says in so many words."""
     for node in ast.walk(source.tree):
         match node:
+            case ast.Call(func=ast.Name(id="Finding")) if "anomaly_detector" not in source.path:
+                pass  # a doctor's, who gives no reasons
             case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in SAID_BY:
                 kind, place = SAID_BY[name]
                 arguments = [keyword.value for keyword in node.keywords if keyword.arg == "reason"]
@@ -90,7 +92,13 @@ def test_every_reason_in_the_sources_is_explained() -> None:
     found |= {("receipt", outcome) for outcome in ("counted", "abandoned")}
     found |= {("halt", reason) for reason in get_args(get_type_hints(Halt)["reason"])}
     assert {(kind, word) for kind, word in found if word not in words(kind)} == set()
-    assert {("receipt", "stale"), ("decline", "heat"), ("delivery", "payload"), ("halt", "budget")} <= found
+    assert {
+        ("receipt", "stale"),
+        ("receipt", "shape"),
+        ("decline", "heat"),
+        ("delivery", "payload"),
+        ("halt", "budget"),
+    } <= found
 
 
 @pytest.mark.parametrize(

@@ -63,11 +63,15 @@ def delta_of(mu: float, epsilon: float) -> float:
 def sentence(epsilon: float, delta: float) -> str:
     """The sentence that goes with every ε that is shown: unit, relation, δ, accountant, sampling, trust.
 
-    ε is rounded up to two decimals. The 1.2e-12 is the distance of the discrete noise to the Gaussian.
+    ε is rounded up to two decimals.
     """
-    shown = math.ceil(epsilon * 100) / 100
+    return f"ε = {math.ceil(epsilon * 100) / 100:.2f} {meaning(delta)}"
+
+
+def meaning(delta: float) -> str:
+    """What an ε at this δ means; 1.2e-12 is the distance of the discrete noise to the Gaussian."""
     return (
-        f"ε = {shown:.2f} at δ = {delta:g} (+ 1.2e-12 a release) for one device, whose contents might as well have been"
+        f"at δ = {delta:g} (+ 1.2e-12 a release) for one device, whose contents might as well have been"
         " zero; that it took part is not protected. Counted by the exact Gaussian accountant, with no amplification by"
         " sampling claimed, in the central model: the services see each clipped update before noise is added."
     )

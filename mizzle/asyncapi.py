@@ -251,6 +251,10 @@ def _schemas() -> Json:
         "properties": {
             "gateway": {"type": "string", "description": "which life of the gateway; empty in its last will"},
             "state": {"enum": ["online", "joining", "offline"]},
+            "at": {
+                "type": "integer",
+                "description": "the server's clock in ms since 1970, but in its last will",
+            },
         },
         "required": ["gateway", "state"],
         "additionalProperties": False,

@@ -1,7 +1,7 @@
 """`mizzle NOUN VERB`: what a device team and an integrator do by hand. Results go to stdout, talk to stderr.
 
-Exit status: 0 ok, 1 failed, 2 usage, 3 configuration, 4 not found, 6 unreachable, 9 verification. Everything heavy is
-imported by the command that needs it, so that the others start at once.
+Exit status: 0 ok, 1 failed, 2 usage, 3 configuration, 4 not found, 6 unreachable, 9 verification, 10 unhealthy
+(`mizzle explain 10`). Everything heavy is imported by the command that needs it, so that the others start at once.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from mizzle.errors import Away, Misconfigured, MizzleError, Unreadable
 
 if TYPE_CHECKING:
     from mizzle.device.outbox import Outbox
+    from mizzle.messages import Identity
     from mizzle.releases import Release
+    from mizzle.tap import Keys
+    from mizzle.transport.listening import Listening
 
 MISCONFIGURED: Final = 3
 NOT_FOUND: Final = 4
 UNREACHABLE: Final = 6
 UNVERIFIED: Final = 9
+UNHEALTHY: Final = 10
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,6 +54,83 @@ def version() -> None:
         typer.echo(version("mizzle"))
     except PackageNotFoundError:
         typer.echo("a checkout")
+
+
+@app.command()
+def doctor(
+    broker: BrokerOption = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,  # noqa: FBT002  # typer makes a flag of it
+) -> None:
+    """Say what is wrong with this device or its way to the federation, and the command that comes next."""
+    from mizzle import findings  # noqa: PLC0415  # as above
+    from mizzle.device.doctor import examine  # noqa: PLC0415  # as above
+
+    found = []
+    with _answered():
+        for finding in examine(Path(_setting("MIZZLE_HOME", home)), _setting("MIZZLE_BROKER", broker)):
+            _tell(finding.told, finding.text, as_json=as_json)
+            found.append(finding)
+    typer.echo(findings.conclusion(found), err=True)
+    if not findings.are_well(found):
+        raise typer.Exit(UNHEALTHY)
+
+
+@app.command()
+def explain(
+    code: Annotated[str | None, typer.Argument(help="A reason, or an exit status; without it, all are listed.")] = None,
+    as_json: JsonOption = False,  # noqa: FBT002  # as above
+) -> None:
+    """Explain a CODE: the word in a receipt, a decline or a log, or a command's exit status."""
+    from mizzle import reasons  # noqa: PLC0415  # as above
+
+    if code is None:
+        for reason in reasons.REASONS:
+            _tell(vars(reason), f"{reason.kind:<9} {reason.code:<16} {reason.what}", as_json=as_json)
+        return
+    found = reasons.explained(code)
+    for reason in found:
+        text = f"{reason.code}, {reasons.WHERE[reason.kind]}: {reason.what}\n  why: {reason.why}\n  do:  {reason.do}"
+        _tell(vars(reason), text, as_json=as_json)
+    if not found:
+        near = reasons.similar(code)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        typer.echo(f"mizzle: {code!r} is no word of ours{hint} All of them: mizzle explain", err=True)
+        raise typer.Exit(NOT_FOUND)
+
+
+@app.command()
+def tap(  # noqa: PLR0913, PLR0917  # each is an option of the command
+    federation: Annotated[str | None, typer.Argument(help="Whose messages; else that of the device.")] = None,
+    broker: BrokerOption = None,
+    home: HomeOption = None,
+    user: Annotated[str | None, typer.Option("--as", help="Whose rights to listen with: a device, gateway.")] = None,
+    key: Annotated[list[str] | None, typer.Option(help="A public key to verify with; may be repeated.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many messages.")] = None,
+    as_json: JsonOption = False,  # noqa: FBT002  # as above
+) -> None:
+    """Show what goes over the broker, decoded and never its contents, until Ctrl-C."""
+    from mizzle import tap, topics  # noqa: PLC0415  # as above
+    from mizzle.transport.bus import Connected, Disconnected  # noqa: PLC0415  # as above
+    from mizzle.transport.listening import listening  # noqa: PLC0415  # as above
+
+    with _answered():
+        identity = _identity(home)
+        named = federation or (identity.federation if identity else None)
+        if named is None:
+            raise Misconfigured("whose messages? Name the federation, or set MIZZLE_HOME to a device that is enrolled")
+        known = [bytes.fromhex(one) for one in key or () if _is_key(one)]
+        known += [identity.public_key, *(one.public_key for one in identity.keys)] if identity else []
+        rights = user or (identity.device if identity else "tap")
+        with listening(_setting("MIZZLE_BROKER", broker), rights, "tap") as line:
+            line.bus.subscribe(topics.everything(named))
+            up = line.next(20.0)
+            if not isinstance(up, Connected):
+                raise Away(
+                    f"the broker does not let {rights} in: {up.why if isinstance(up, Disconnected) else 'silence'}"
+                )
+            typer.echo(f"listening to {named} with the rights of {rights}; Ctrl-C ends it", err=True)
+            _show_all(line, tap.keys_of(known), named, count, as_json=as_json)
 
 
 @device.command()
@@ -138,6 +219,42 @@ def _show(found: Release, into: Path | None, *, as_json: bool) -> None:
         told["path"] = str(path)
     text = "release {version}: {members} updates, model {model:.16}, ε {epsilon:.3g} ({privacy})"
     _tell(told, text.format_map(told), as_json=as_json)
+
+
+def _show_all(line: Listening, keys: Keys, federation: str, count: int | None, *, as_json: bool) -> None:
+    from mizzle.tap import see  # noqa: PLC0415  # as above
+    from mizzle.transport.bus import Arrived, Disconnected  # noqa: PLC0415  # as above
+
+    while count is None or count > 0:
+        match line.next(60.0):
+            case Arrived() as arrived:
+                seen, keys = see(arrived, keys, federation)
+                _tell({**vars(seen), "more": dict(seen.more)}, seen.line, as_json=as_json)
+                count = None if count is None else count - 1
+            case Disconnected(why=why):
+                typer.echo(f"the line is down: {why}", err=True)
+
+
+def _identity(home: Path | None) -> Identity | None:
+    """Whose device lives in the home that is given or set; None if none is, or it is not enrolled."""
+    from mizzle.codec import decode  # noqa: PLC0415  # as above
+    from mizzle.device.environment import environment  # noqa: PLC0415  # as above
+    from mizzle.device.home import OUTBOX  # noqa: PLC0415  # as above
+    from mizzle.device.outbox import Outbox  # noqa: PLC0415  # as above
+    from mizzle.envelope import unseal  # noqa: PLC0415  # as above
+    from mizzle.messages import Identity  # noqa: PLC0415  # as above
+
+    folder = home or (Path(environment()["MIZZLE_HOME"]) if environment().get("MIZZLE_HOME") else None)
+    if folder is None or not (folder / OUTBOX).exists():
+        return None
+    with Outbox(folder / OUTBOX) as outbox:
+        return decode(unseal(outbox.identity).header, Identity) if outbox.identity else None
+
+
+def _is_key(text: str) -> bool:
+    if len(text) == 64 and all(digit in "0123456789abcdef" for digit in text):  # noqa: PLR2004  # 32 bytes
+        return True
+    raise Misconfigured(f"--key is a public key, 64 hexadecimal digits; got {len(text)} characters")
 
 
 def _summary(outbox: Outbox) -> dict[str, Any]:

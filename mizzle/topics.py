@@ -21,6 +21,7 @@ from mizzle.errors import Unreadable
 from mizzle.vocabulary import SHARDS
 
 _UP: Final = re.compile(r"mz/1/([A-Za-z0-9_-]{1,64})/up/(0|[1-9][0-9]?)/([A-Za-z0-9_-]{1,64})/([a-z]{1,16})")
+_TO: Final = re.compile(r"mz/1/([A-Za-z0-9_-]{1,64})/to/([A-Za-z0-9_-]{1,64})/(identity|invitation|receipt)")
 _BLOB: Final = re.compile(r"mz/1/([A-Za-z0-9_-]{1,64})/pub/blob/([0-9a-f]{64})/(0|[1-9][0-9]{0,6})")
 
 
@@ -41,6 +42,15 @@ class UpTopic:
     federation: str
     device: str
     kind: Up
+
+
+@dataclass(frozen=True)
+class ToTopic:
+    """Whom something is said to: the broker lets only the gateway publish there, and only this device hear it."""
+
+    federation: str
+    device: str
+    kind: str
 
 
 def shard(device: str) -> int:
@@ -99,6 +109,17 @@ def parse_up(topic: str) -> UpTopic:
         text = f"no device publishes on {topic!r}: wanted mz/1/FEDERATION/up/SHARD/DEVICE/KIND, SHARD the device's own"
         raise Unreadable(text)
     return UpTopic(federation=found[1], device=found[3], kind=Up(found[4]))
+
+
+def everything(federation: str) -> str:
+    """The filter of all that is said in a federation; the broker leaves out what the listener may not hear."""
+    return f"mz/1/{federation}/#"
+
+
+def parse_to(topic: str) -> ToTopic | None:
+    """Whom the gateway speaks to on `topic`; None for any other topic."""
+    found = _TO.fullmatch(topic)
+    return ToTopic(federation=found[1], device=found[2], kind=found[3]) if found else None
 
 
 def parse_blob(topic: str) -> tuple[bytes, int] | None:

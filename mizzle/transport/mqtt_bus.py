@@ -36,7 +36,9 @@ _log = logging.getLogger(__name__)
 
 
 class MqttBus:
-    """A `mizzle.transport.bus.Bus` to the MQTT 5 broker at `url` (`mqtt://host:port`, TCP); the user is `client_id`.
+    """A `mizzle.transport.bus.Bus` to the MQTT 5 broker at `url` (`mqtt://host:port`, TCP).
+
+    The session is that of `client_id`, and so are the rights unless another `user` is given.
 
     The session outlives a connection by `session_expiry_s`. After a loss the bus pauses 0.25 s, then twice as long each
     time, up to `max_backoff_s`; chance shortens each pause by up to a half. At most `queue_bytes` of publications wait
@@ -54,6 +56,7 @@ class MqttBus:
         url: str,
         client_id: str,
         *,
+        user: str | None = None,
         will: Will | None = None,
         session_expiry_s: int = 14 * 24 * 3600,
         receive_maximum: int = 100,
@@ -65,7 +68,7 @@ class MqttBus:
         goodbye_s: float = 2.0,
     ) -> None:
         terms = Terms(session_expiry_s, receive_maximum, receive_bytes, manual_ack, keepalive_s)
-        self._line = Line(_address(url, client_id), terms, will, self._settled)
+        self._line = Line(_address(url, client_id, user or client_id), terms, will, self._settled)
         self._max_backoff_s, self._queue_bytes, self._goodbye_s = max_backoff_s, queue_bytes, goodbye_s
         self._listener: Listener = _log_only
         self._thread = threading.Thread(target=self._live, name=f"bus-{client_id}", daemon=True)
@@ -192,11 +195,11 @@ class MqttBus:
         return self._until is not None and time.monotonic() > self._until + self._goodbye_s
 
 
-def _address(url: str, client_id: str) -> Address:
+def _address(url: str, client_id: str, user: str) -> Address:
     try:
         parts = urlsplit(url)
         if parts.scheme == "mqtt" and parts.hostname and parts.port:
-            return Address(parts.hostname, parts.port, client_id)
+            return Address(parts.hostname, parts.port, client_id, user)
     except ValueError:
         pass
     raise Misconfigured(f"a broker's address is mqtt://HOST:PORT, got {url!r}")

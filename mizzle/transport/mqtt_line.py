@@ -70,11 +70,12 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class Address:
-    """Where the broker listens, and who we say that we are."""
+    """Where the broker listens, and who we say that we are: whose session it is, and whose rights we have there."""
 
     host: str
     port: int
     client_id: str
+    user: str
 
 
 @dataclass(frozen=True)
@@ -178,7 +179,7 @@ class Line:
             protocol=MQTTv5,
             manual_ack=self._terms.manual_ack,
         )
-        client.username_pw_set(self._address.client_id)
+        client.username_pw_set(self._address.user)
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages = 0  # `_hand_over` counts them
         if will:

@@ -15,6 +15,7 @@ from mizzle.transport.mqtt_bus import MqttBus
 from services.gateway import deliver, receive
 from services.gateway.courier import Courier
 from services.gateway.deliver import Delivery
+from services.gateway.figures import GatewayFigures
 from services.gateway.heartbeat import Heartbeat, will
 from services.gateway.intake import RECEIVE_BYTES, RECEIVE_MAXIMUM, Inbox, Intake
 from services.gateway.mirror import Mirror, Originals
@@ -58,7 +59,9 @@ def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
         equipment.ledger.device_key,
         equipment.stores.spool,
         equipment.stores.log,
+        equipment.meters,
     )
+    equipment.registry.register(GatewayFigures(equipment.meters, heartbeat.is_heard))
     delivery = Delivery(federation, courier, mirror, equipment.stores.spool)
     service = Service(GATEWAY, deliver.begin, deliver.step, tell=delivery.tell, is_well=heartbeat.is_heard)
 
@@ -71,7 +74,7 @@ def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
     coming.subscribe(topics.state(federation))
     coming.open(_each(inbox.listen, heartbeat.listen))
     going.open(_each(courier.listen, mirror.listen, heartbeat.listen))
-    stage = Stage(service, ground, replace(equipment.stores, facts=facts), settings.batch)
+    stage = Stage(service, ground, replace(equipment.stores, facts=facts), settings.batch, equipment.meters)
     try:
         with Companions(intake.run, mirror.run) as companions:
             stage.run(lambda: stopping() or companions.one_has_fallen())

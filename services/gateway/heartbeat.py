@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -28,7 +28,8 @@ def will(federation: str) -> Will:
 class Heartbeat:
     """Says on one line that the gateway is there, on the federation's state topic, and listens on the other.
 
-    It is "online" once a beat has come back, "joining" before: whoever reads "online" is heard.
+    It is "online" once a beat has come back, "joining" before: whoever reads "online" is heard. `at` is the server's
+    clock at that moment, in milliseconds since 1970, for whoever wants to compare.
     """
 
     out: Bus
@@ -43,7 +44,7 @@ class Heartbeat:
         if isinstance(event, Connected):
             self._due = 0.0
         if isinstance(event, Arrived) and event.topic == topics.state(self.federation):
-            if event.body in (self._state("joining"), self._state("online")):
+            if _is_of(event.body, self.name):
                 self._due = self._due if self.is_heard() else 0.0
                 self._came_back = time.monotonic()
             if event.token:
@@ -64,11 +65,19 @@ class Heartbeat:
         return time.monotonic() - self._came_back < FRESH_S
 
     def _say(self, state: str) -> None:
-        self.out.publish(topics.state(self.federation), self._state(state), retain=True)
-
-    def _state(self, state: str) -> bytes:
-        return _state(state, self.name)
+        self.out.publish(topics.state(self.federation), _state(state, self.name), retain=True)
 
 
 def _state(state: str, name: str) -> bytes:
-    return msgspec.json.encode({"gateway": name, "state": state})
+    """What is said; the last will, which is made long before it is said, is of no instant."""
+    at = {"at": time.time_ns() // 1_000_000} if name else {}
+    return msgspec.json.encode({"gateway": name, "state": state, **at})
+
+
+def _is_of(body: bytes, name: str) -> bool:
+    """Whether it is a beat of this very gateway, not a goodbye or a former life's."""
+    try:
+        said = msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.MsgspecError:
+        return False
+    return said.get("gateway") == name and said.get("state") in {"joining", "online"}

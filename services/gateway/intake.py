@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -29,6 +29,8 @@ from mizzle.transport.bus import Arrived, Connected, Disconnected
 from mizzle.vocabulary import MOST_SENTENCE
 from services.gateway.receive import NOBODY, Arrivals, Came, Taken, receive, sender
 from services.pipeline import STRAY
+from services.runtime import about
+from services.runtime.metrics import Meters
 from services.runtime.payloads import SpoolFull
 from services.runtime.redis_log import Output
 
@@ -48,6 +50,7 @@ RECEIVE_BYTES: Final = 32 * 1024 * 1024
 BATCH: Final = 64
 
 _WAIT_S: Final = 0.2
+_PREFIX: Final = 36  # what an envelope, or a later part, begins with before anything that was signed or learned
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 
 T = TypeVar("T")
@@ -109,6 +112,7 @@ class Intake:
     key_of: Callable[[str], bytes | None]
     spool: Spool
     log: RedisLog
+    meters: Meters = field(default_factory=Meters)
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Take batch after batch until `stopping()`; what is then in hand and not on a stream comes again."""
@@ -123,9 +127,12 @@ class Intake:
             return
         waiting = deque(zip(batch, [self._received(one) for one in came], strict=True))
         for _, taken in waiting:
+            self.meters.unauthenticated.update(one.reason for one in taken.said if isinstance(one, Unauthenticated))
             if taken.reason:
                 _log.info("not taken", reason=taken.reason, why=taken.why)
+        said = [message for _, taken in waiting for message in taken.said]
         self._patiently(lambda: self._write(waiting), stopping)
+        about.told(said)
 
     def _came(self, arrived: Arrived) -> Came:
         topic = sender(arrived.topic)
@@ -137,7 +144,7 @@ class Intake:
             return receive(self.arrivals, came)
         except Exception:  # noqa: BLE001  # the loop's edge: unacknowledged, it would break every gateway after this
             _log.exception(
-                "a message broke the intake", topic=came.topic, size=len(came.body), begins=came.body[:64].hex()
+                "a message broke the intake", topic=came.topic, size=len(came.body), begins=came.body[:_PREFIX].hex()
             )
             stranger = Unauthenticated(device=NOBODY, reason="unreadable")
             return Taken((stranger,), reason="unreadable", why="it broke the intake: see the gateway's log")

@@ -53,6 +53,13 @@ def spent(tx: Connection, device: str) -> int:
     return int(tx.execute(wanted).scalar() or 0)
 
 
+def most_spent(tx: Connection, federation: str) -> int:
+    """All that the device of the federation has spent or reserved that has most: the federation's own loss."""
+    members = DEVICES.join(BUDGETS, BUDGETS.c.device == DEVICES.c.device)
+    wanted = select(func.max(_SPENT)).select_from(members).where(DEVICES.c.federation == federation)
+    return int(tx.execute(wanted).scalar() or 0)
+
+
 def with_room(tx: Connection, devices: Collection[str], loss: int, limit: int) -> set[str]:
     """Those of `devices` that may lose `loss` more without passing `limit`."""
     room = _SPENT + loss <= limit

@@ -7,6 +7,7 @@ import sys
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import redis
@@ -22,7 +23,7 @@ from services.local.store import open_store
 from services.pipeline import FLOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from mizzle.plan import Plan
 
@@ -67,10 +68,18 @@ class Federation:
 
 
 @contextmanager
-def running(folder: Path, plan: Plan, model: bytes, *, keep_payloads: bool) -> Iterator[Federation]:
+def running(
+    folder: Path,
+    plan: Plan,
+    model: bytes,
+    *,
+    keep_payloads: bool,
+    metrics: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Federation]:
     """A federation of `plan` in `folder`, all its services running; on leaving, every process is ended.
 
-    In a Redis that was there before, nothing of it stays either.
+    In a Redis that was there before, nothing of it stays either. `metrics` says at which HOST:PORT a service shows its
+    figures; one that is not named shows none.
     """
     ledger = f"sqlite:///{folder / 'ledger.db'}"
     with ExitStack() as after:
@@ -93,7 +102,8 @@ def running(folder: Path, plan: Plan, model: bytes, *, keep_payloads: bool) -> I
             "OPENBLAS_NUM_THREADS": "1",  # a second thread costs more than it gives on vectors of this size
         }
         for service in SERVICES:
-            processes.start(service, [sys.executable, "-m", f"services.{service}"], settings, keep=True)
+            own = {**settings, "MIZZLE_METRICS": metrics.get(service, "")}
+            processes.start(service, [sys.executable, "-m", f"services.{service}"], own, keep=True)
         yield federation
 
 

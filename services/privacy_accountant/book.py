@@ -25,6 +25,7 @@ from services.ledger import deliveries
 from services.privacy_accountant import admission, closing, enrolment, opening
 from services.privacy_accountant.charge import terms_of
 from services.privacy_accountant.page import Page
+from services.runtime.about import in_hand
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,12 +54,14 @@ def book(ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking]
         page = Page(tx, ground, terms_of(ground.plan, ground.epoch), round(time.time() * 1000))
         tally = deliveries.begin(tx, page.federation)
         for booking in bookings:
+            in_hand(booking.told.message)
             kind, messages = _written(page, booking.told)
             said += messages
             if kind is None or not tally.add(kind, booking.stream, booking.entry):
                 continue
             if isinstance(stranger := booking.told.message, Unauthenticated):
                 page.audit_stranger(UNAUTHENTICATED, stranger.device, reason=stranger.reason)
+        in_hand(None)
         deliveries.write(tx, page.federation, tally)
     return said
 

@@ -6,10 +6,14 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
+
 from mizzle.envelope import Purpose, seal
 from mizzle.messages import Abandoned, Receipt, Refused
+from mizzle.reasons import countable
 from services.ledger import audit, federations, updates, windows
 from services.privacy_accountant.charge import Standing
+from services.runtime.about import short
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -26,6 +30,8 @@ MOST_STRANGE_AN_HOUR: Final = 100
 HOUR_MS: Final = 3_600_000
 
 _NEWEST: Final = -1
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ class Page:
         """The open update, refused."""
         receipt = self.receipt(row, Refused(reason=reason, why=why))
         updates.end(self.tx, row.id, updates.Ending("refused", receipt, self.now, reason))
+        _log.info("refused", update=short(row.id), window=row.named_window, reason=countable(reason))
         return replace(row, outcome="refused", receipt=receipt)
 
     def abandon(self, row: Row, window: int) -> Row:

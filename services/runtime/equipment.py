@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nacl.public import PublicKey, SealedBox
+from prometheus_client import CollectorRegistry
 
 from mizzle.errors import Misconfigured
 from mizzle.moves import Ground
 from mizzle.topics import Keyspace
 from services.ledger.keys import read
 from services.ledger.ledger import Ledger
+from services.runtime.metrics import LoopFigures, Meters
 from services.runtime.payloads import Spool
 from services.runtime.redis_log import RedisLog, connected
 from services.runtime.stage import Stores
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Equipment:
-    """What a service stands on."""
+    """What a service stands on; `meters` count what it does, and what is in `registry` is shown to Prometheus."""
 
     settings: Settings
     ground: Ground
     stores: Stores
     ledger: Ledger
+    meters: Meters = field(default_factory=Meters)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
 
 def equip(hop: Hop, settings: Settings) -> Equipment:
@@ -57,7 +61,10 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
         facts=ledger.facts,
         blob=ledger.blob,
     )
-    return Equipment(settings, ground, stores, ledger)
+    equipment = Equipment(settings, ground, stores, ledger)
+    own = log_of(hop, settings, ledger)  # the loop's line is the loop's: whoever looks never makes it wait
+    equipment.registry.register(LoopFigures(settings.federation, hop.service, equipment.meters, own))
+    return equipment
 
 
 def log_of(hop: Hop, settings: Settings, ledger: Ledger) -> RedisLog:

@@ -94,6 +94,18 @@ return {'done'}
 """
 
 
+# KEYS: streams. ARGV: a cursor for each. How many entries lie behind it, and the first of them. All before it are
+# trimmed soon, so they are the ones to count; beyond a thousand of them the answer is too large.
+_LAGS: Final = """
+local found = {}
+for i = 1, #KEYS do
+  local read = #redis.call('XRANGE', KEYS[i], '-', ARGV[i], 'COUNT', 1000)
+  local next = redis.call('XRANGE', KEYS[i], '(' .. ARGV[i], '+', 'COUNT', 1)
+  found[i] = {redis.call('XLEN', KEYS[i]) - read, next[1] and next[1][1] or ''}
+end
+return found
+"""
+
 _AWAY: Final = (
     redis.ConnectionError,  # its line, or it is loading
     redis.TimeoutError,
@@ -116,6 +128,14 @@ class Entry:
     stream: str
     id: str
     body: bytes
+
+
+@dataclass(frozen=True)
+class Lag:
+    """How many entries of a stream a service has not read, and when the oldest of them came, in ms; 0 if none has."""
+
+    entries: int
+    since: int
 
 
 @dataclass(frozen=True)
@@ -159,6 +179,12 @@ class RedisLog:
         self._take = client.register_script(_TAKE)
         self._commit = client.register_script(_COMMIT)
         self._append = client.register_script(_APPEND)
+        self._lags = client.register_script(_LAGS)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The streams that the hop reads."""
+        return self._hop.reads
 
     def take(self, epoch: int) -> Place:
         """Hold this hop's place under an epoch that the ledger has just issued, and see what was committed there.
@@ -246,6 +272,20 @@ class RedisLog:
         """When this hop's loop last said that it turns, in milliseconds; None if it never did."""
         at: Any = self._ask(self._client.hget, self._space.pulse(self._hop.service), "at")
         return int(at) if at else None
+
+    def lags(self) -> dict[str, Lag]:
+        """How far this hop is behind each stream that it reads, as its last pulse told where it is."""
+        names = self._hop.reads
+        told: Any = self._ask(self._client.hmget, self._space.pulse(self._hop.service), names)
+        cursors = [cursor.decode() if cursor else BEGINNING for cursor in told]
+        answer = self._run(self._lags, [self._space.stream(name) for name in names], cursors)
+        waiting = zip(names, answer, strict=True)
+        return {name: Lag(count, int(first.partition(b"-")[0] or 0)) for name, (count, first) in waiting}
+
+    def letters(self) -> int:
+        """How many dead letters are kept."""
+        count: Any = self._ask(self._client.xlen, self._space.stream(DEAD))
+        return int(count)
 
     def _run(self, script: Any, keys: Sequence[str], argv: Sequence[Any]) -> Any:  # noqa: ANN401  # redis-py's own types
         return self._ask(script, keys=keys, args=argv)

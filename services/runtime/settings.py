@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     auditor_key: str = Field("", pattern=r"^([0-9a-f]{64})?$", description="X25519 key that noise keys are sealed for")
     batch: int = Field(128, ge=1, le=1000, description="how many entries a service takes at once")
     keep_releases: int = Field(16, ge=1, le=1000, description="how many releases stay fetchable at the broker")
+    metrics: str = Field("", pattern=r"^(\S+:\d{1,5})?$", description="HOST:PORT of /metrics; empty for none")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 
 

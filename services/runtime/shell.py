@@ -22,12 +22,16 @@ import structlog
 
 from mizzle.errors import Away, Fenced, Misconfigured, MizzleError
 from services.ledger.ledger import Ledger
+from services.runtime.about import with_subject
 from services.runtime.equipment import Equipment, equip, log_of
+from services.runtime.metrics import shown
 from services.runtime.settings import from_environment
 from services.runtime.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from prometheus_client.registry import Collector
 
     from mizzle.messages import Message
     from mizzle.moves import Ground
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from services.runtime.stage import Booking, Service
 
     Book = Callable[[Ledger, Ground, int, Sequence[Booking]], Iterable[Message]]
+    Figures = Callable[[Equipment], Iterable[Collector]]
     Work = Callable[[Equipment, Callable[[], bool]], None]
 
 S = TypeVar("S")
@@ -47,9 +52,9 @@ FRESH_MS: Final = 5000
 _log = structlog.get_logger()
 
 
-def serve(service: Service[S], *, book: Book | None = None) -> None:
-    """Be this service, or say whether it is well; then exit."""
-    attend(service.hop, partial(_turn, service, book))
+def serve(service: Service[S], *, book: Book | None = None, figures: Figures | None = None) -> None:
+    """Be this service, or say whether it is well; then exit. `figures` are what it shows beside its own loop."""
+    attend(service.hop, partial(_turn, service, book, figures))
 
 
 def attend(hop: Hop, work: Work) -> None:
@@ -95,7 +100,8 @@ def _work(hop: Hop, settings: Settings, work: Work) -> int:
     try:
         equipment = _equipped(hop, settings, stopping)
         if equipment is not None:
-            work(equipment, stopping.is_set)
+            with shown(equipment.registry, settings.metrics):
+                work(equipment, stopping.is_set)
     except Fenced as error:
         return _end(str(error), FAILED)
     return 0
@@ -112,10 +118,18 @@ def _equipped(hop: Hop, settings: Settings, stopping: threading.Event) -> Equipm
     return None
 
 
-def _turn(service: Service[S], book: Book | None, equipment: Equipment, stopping: Callable[[], bool]) -> None:
+def _turn(
+    service: Service[S],
+    book: Book | None,
+    figures: Figures | None,
+    equipment: Equipment,
+    stopping: Callable[[], bool],
+) -> None:
+    for collector in figures(equipment) if figures is not None else ():
+        equipment.registry.register(collector)
     if book is not None:
         service = replace(service, book=partial(book, equipment.ledger, equipment.ground))
-    Stage(service, equipment.ground, equipment.stores, equipment.settings.batch).run(stopping)
+    Stage(service, equipment.ground, equipment.stores, equipment.settings.batch, equipment.meters).run(stopping)
 
 
 def _end(text: str, code: int) -> int:
@@ -130,6 +144,8 @@ def _log_in_json(hop: Hop, level: str) -> None:
         return {"service": hop.service, **event}
 
     shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        with_subject,
         named,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso"),

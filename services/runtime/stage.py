@@ -39,6 +39,9 @@ from mizzle.messages import (
 from mizzle.moves import Ground, Moved, Tick, Told
 from mizzle.vocabulary import MOST_SENTENCE
 from services.pipeline import Hop, hears
+from services.runtime import about
+from services.runtime.about import in_hand
+from services.runtime.metrics import Meters
 from services.runtime.redis_log import Entry, Output, Place, RedisLog
 
 if TYPE_CHECKING:
@@ -117,8 +120,11 @@ class _Work(Generic[S]):
 class Stage(Generic[S]):
     """One service at work."""
 
-    def __init__(self, service: Service[S], ground: Ground, stores: Stores, batch: int) -> None:
+    def __init__(
+        self, service: Service[S], ground: Ground, stores: Stores, batch: int, meters: Meters | None = None
+    ) -> None:
         """A stage that has not begun: nothing is read or written yet."""
+        self._meters = meters or Meters()
         self._service, self._ground, self._stores, self._batch = service, ground, stores, batch
         self._state: S = service.begin(ground)
         self._place = Place(epoch=0, version=0)
@@ -150,6 +156,7 @@ class Stage(Generic[S]):
                 pause_s = min(5.0, 2 * pause_s)
 
     def _resume(self) -> None:
+        in_hand(None)
         self._place = self._stores.log.take(self._stores.issue_epoch())
         self._cursors = self._place.cursors
         self._uncommitted = 0
@@ -163,6 +170,7 @@ class Stage(Generic[S]):
                 told = self._told(fact)
                 work.take(self._service.step(self._ground, work.state, told), told, None)
         self._settle(work, self._cursors)
+        self._meters.begun()
 
     def _superseded(self) -> bool:
         try:
@@ -209,8 +217,11 @@ class Stage(Generic[S]):
     def _take(self, entries: Sequence[Entry]) -> None:
         work = _Work(self._state)
         for entry in entries:
-            told = self._told(decode_between_services(entry.body))
+            message = decode_between_services(entry.body)
+            in_hand(message)
+            told = self._told(message)
             work.take(self._service.step(self._ground, work.state, told), told, entry)
+        in_hand(None)
         now = round(time.time() * 1000)
         work.take(self._service.step(self._ground, work.state, Tick(now, os.urandom(32))), None, None)
         cursors = {**self._cursors, **{entry.stream: entry.id for entry in entries}}
@@ -220,6 +231,7 @@ class Stage(Generic[S]):
         if outputs or (self._uncommitted and not waits):
             self._settle(work, cursors)
         self._state, self._cursors = work.state, cursors
+        self._meters.took(entries)
         self._beat(now)
 
     def _settle(self, work: _Work[S], cursors: Mapping[str, str]) -> None:
@@ -231,26 +243,30 @@ class Stage(Generic[S]):
             said += self._service.book(self._place.epoch, work.booked)
         else:
             said += [booking.told.message for booking in work.booked]
+        spoken = said
         if self._service.tell is not None:
             self._service.tell(said)
-            said = []
+            spoken = []
         outputs = [
-            Output(stream, encode(message)) for message in said for stream in self._service.hop.says[type(message)]
+            Output(stream, encode(message)) for message in spoken for stream in self._service.hop.says[type(message)]
         ]
         self._place = self._stores.log.commit(self._place, remembered(work.state), cursors, outputs)
         self._state, self._cursors, self._uncommitted = work.state, cursors, 0
+        about.told(said)
         for booking in work.booked if self._service.book is not None else ():
             if isinstance(booking.told.message, Candidate):  # released, its blobs are the ledger's; rejected, nobody's
                 for digest in booking.told.attached:
                     self._stores.spool.discard(digest)
 
     def _bury(self, entry: Entry, why: str) -> None:
+        in_hand(_message_in(entry))
         _log.error("dead letter", stream=entry.stream, entry=entry.id, why=why)
         outputs = [self._stores.log.dead(entry, self._service.hop.service, why)]
         outputs += [Output("refused", encode(refusal)) for refusal in _refusals(entry, self._service.hop, why)]
         cursors = {**self._cursors, entry.stream: entry.id}
         self._place = self._stores.log.commit(self._place, remembered(self._state), cursors, outputs)
         self._cursors = cursors
+        self._meters.buried(entry)
 
     def _told(self, message: Message) -> Told:
         if type(message) not in self._service.hop.reads_payload:
@@ -285,10 +301,15 @@ def _came_from_outside(entry: Entry) -> bool:
 
     What our own services decided is tried for ever: buried, it would leave a window that never ends.
     """
+    message = _message_in(entry)
+    return message is None or isinstance(message, FROM_OUTSIDE)
+
+
+def _message_in(entry: Entry) -> Message | None:
     try:
-        return isinstance(decode_between_services(entry.body), FROM_OUTSIDE)
+        return decode_between_services(entry.body)
     except Unreadable:
-        return True
+        return None
 
 
 def _pause(seconds: float, stopping: Callable[[], bool]) -> None:

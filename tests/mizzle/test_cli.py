@@ -19,6 +19,7 @@ from mizzle.device.outbox import Outbox
 from mizzle.envelope import Key
 from mizzle.manifest import Manifest, ModelFile, Privacy, cloud_event, moment, sign
 from mizzle.messages import Refused
+from mizzle.reasons import REASONS
 from mizzle.transport import clock
 from mizzle.transport.mqtt_bus import MqttBus
 from services.local.broker import Broker
@@ -103,6 +104,30 @@ def test_what_is_wrong_is_said_on_stderr_with_its_own_exit_status(barn: Federati
         (mizzle("device", "status", MIZZLE_HOME=str(tmp_path)), NOT_FOUND, "there is no outbox"),
         (mizzle("release", "follow", barn.name, "beef", **nowhere), MISCONFIGURED, "key"),
         (mizzle("device", "enrol"), 2, "Missing argument"),
+    ]
+    assert [(answer.exit_code, answer.stdout) for answer, _, _ in cases] == [(code, "") for _, code, _ in cases]
+    assert all(text in answer.stderr for answer, _, text in cases), [answer.stderr for answer, _, _ in cases]
+
+
+def test_a_word_is_explained_and_an_unknown_one_is_not_found() -> None:
+    late = mizzle("explain", "late")
+    assert late.exit_code == 0
+    assert late.stdout.startswith("late, in a receipt: The window had ended")
+    assert "late, as a device's reason not to take part" in late.stdout
+    assert json.loads(mizzle("explain", "10", "--json").stdout)["kind"] == "exit"
+    assert len(mizzle("explain").stdout.splitlines()) == len(REASONS)
+    unknown = mizzle("explain", "forgd")
+    assert (unknown.exit_code, unknown.stdout) == (NOT_FOUND, "")
+    assert "did you mean forged?" in unknown.stderr
+
+
+def test_a_tap_says_what_it_wants_and_that_nobody_answers(tmp_path: Path) -> None:
+    nowhere = {"MIZZLE_BROKER": "mqtt://127.0.0.1:1", "MIZZLE_HOME": str(tmp_path)}
+    cases = [
+        (mizzle("tap", **nowhere), MISCONFIGURED, "Name the federation"),
+        (mizzle("tap", "barn", "--key", "beef", **nowhere), MISCONFIGURED, "--key is a public key"),
+        (mizzle("tap", "barn", **nowhere), UNREACHABLE, "the broker does not let tap in"),
+        (mizzle("doctor", MIZZLE_BROKER="", MIZZLE_HOME=str(tmp_path)), MISCONFIGURED, "MIZZLE_BROKER is not set"),
     ]
     assert [(answer.exit_code, answer.stdout) for answer, _, _ in cases] == [(code, "") for _, code, _ in cases]
     assert all(text in answer.stderr for answer, _, text in cases), [answer.stderr for answer, _, _ in cases]

@@ -162,6 +162,8 @@ def test_a_service_that_has_a_successor_ends_with_1_and_says_so(children: Proces
         ("MIZZLE_FEDERATION", "elsewhere", "MIZZLE_FEDERATION"),
         ("MIZZLE_LEDGER", "sqlite:////nowhere/ledger.db", "/nowhere/ledger.db"),
         ("MIZZLE_BATCH", "0", "MIZZLE_BATCH"),
+        ("MIZZLE_METRICS", "9100", "MIZZLE_METRICS"),
+        ("MIZZLE_METRICS", "192.0.2.1:9100", "MIZZLE_METRICS"),
         ("MIZZLE_KEYS", "/nowhere", "/nowhere/receipt.key"),
         ("REDIS_URL", "http://127.0.0.1", "REDIS_URL"),
     ],

@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from msgspec import Struct
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
 
 from mizzle.codec import decode_between_services, encode
 from mizzle.envelope import Key
@@ -17,6 +19,8 @@ from mizzle.errors import Away, Fenced, Unreadable
 from mizzle.messages import Closed, Message, Received, Refusal, Release, Unauthenticated, Verdict
 from mizzle.moves import Ground, Moved, Tick, Told
 from services.pipeline import DEAD, hop
+from services.runtime.about import with_subject
+from services.runtime.metrics import Meters
 from services.runtime.payloads import Spool
 from services.runtime.redis_log import Output, connected
 from services.runtime.stage import MOST_TRIES, Service, Stage, Stores, recalled, remembered
@@ -65,11 +69,11 @@ class Bench:
         self.spool = Spool(grounds.folder / "payloads", 2**20)
         self.ground = Ground(grounds.plan, grounds.model, Key(bytes(32)), lambda _: b"")
 
-    def stage(self, service: Service[Any] = DETECTOR, **stores: Any) -> Stage[Any]:
+    def stage(self, service: Service[Any] = DETECTOR, meters: Meters | None = None, **stores: Any) -> Stage[Any]:
         """A stage of the service that has not begun."""
         ledger, name = self.grounds.ledger, service.hop.service
         made = Stores(self.grounds.log(name), self.spool, lambda: ledger.issue_epoch(name), ledger.facts, ledger.blob)
-        return Stage(service, self.ground, replace(made, **stores), batch=4)
+        return Stage(service, self.ground, replace(made, **stores), batch=4, meters=meters)
 
     def receive(self, *windows: int, payload: bytes = b"levels") -> list[Received]:
         """Say on `received` that an update of each window is here."""
@@ -205,6 +209,23 @@ def test_a_payload_of_no_bytes_is_a_payload_too(bench: Bench) -> None:
     bench.spool.put(message.id, b"")
     bench.stage(replace(DETECTOR, step=noted)).run(until(lambda: bool(attached)))
     assert attached == [{message.id: b""}]
+
+
+def test_a_log_names_the_update_that_broke_a_step_and_was_buried(bench: Bench) -> None:
+    bench.receive(1, 66, 2)
+    with capture_logs(processors=[merge_contextvars, with_subject]) as lines:
+        bench.stage().run(until(lambda: len(bench.said("judged")) == 2))
+    named = [(line["event"], line.get("window"), line.get("update")) for line in lines if line["log_level"] == "error"]
+    broken = (66, (bytes([66]) * 8).hex())
+    assert named == [("a step failed", *broken), ("a step failed", *broken), ("dead letter", *broken)]
+
+
+def test_a_loop_counts_what_it_took_what_it_buried_and_how_often_it_began(bench: Bench) -> None:
+    bench.receive(1, 66, 2)
+    meters = Meters()
+    stage = bench.stage(meters=meters)
+    stage.run(until(lambda: len(bench.said("judged")) == 2))
+    assert (meters.entries, meters.dead, meters.beginnings) == ({"received": 2}, {"received": 1}, 3)
 
 
 @pytest.mark.parametrize("fault", [AssertionError("broken"), Unreadable("a payload is torn")])

@@ -1,0 +1,1 @@
+"""What is wrong where the services run: for whoever looks after them."""

@@ -47,7 +47,7 @@ from services.runtime.stage import Booking, Service
 from services.selector import invite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from mizzle.device.effects import Train
@@ -134,14 +134,12 @@ class Flow:
             self._coming.ack(arrived.token)
         return True
 
-    def _tell(self) -> Callable[[Iterable[Message]], None]:
+    def _tell(self) -> Callable[[Sequence[Message]], None]:
         going = MemoryBus(self.broker, "gateway-delivery")
         going.open(lambda _: None)
         plan, federation, courier = self._plan, self._plan.federation, AtOnce(going)
         of_plan, of_model = (plan.digest, plan.canonical), (plan.model.digest, self._model)
-        originals = Originals(
-            federation, of_plan, of_model, self.ledger.releases, self.ledger.blob, keep=RELEASES_KEPT
-        )
+        originals = Originals(federation, of_plan, of_model, self.ledger.releases, self.ledger.blob, keep=RELEASES_KEPT)
         mirror = Mirror(originals, courier)
         mirror.refresh()
         return Delivery(federation, courier, mirror, self._spool).tell

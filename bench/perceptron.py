@@ -33,7 +33,7 @@ def trained(task: Task, examples: Examples) -> dict[str, NDArray[Any]]:
     inputs, labels = examples
     first, bias, second, offset = (task.weights[name] for name in NAMES)
     targets = np.eye(len(offset), dtype=np.float32)[labels]
-    rate = np.float32(task.settings["learning_rate"])
+    rate = np.float32(str(task.settings["learning_rate"]))
     for some, wanted in task.batches(inputs, targets):
         hidden = np.maximum(some @ first.T + bias, 0)
         odds = hidden @ second.T + offset

@@ -199,8 +199,9 @@ def faults(rows: Mapping[str, Row]) -> list[str]:
         for name in JUDGED
         if name in rows and abs(rows[name].difference) > TOLERANCE
     ]
-    blind = CONTROL in rows and rows[CONTROL].accuracy >= DIVERGED
-    return far + [f"the control learned: {rows[CONTROL].accuracy:.4f}, wanted below {DIVERGED}"] * blind
+    if CONTROL in rows and rows[CONTROL].accuracy >= DIVERGED:
+        far.append(f"the control learned: {rows[CONTROL].accuracy:.4f}, wanted below {DIVERGED}")
+    return far
 
 
 def federated(problem: Problem, codec: str) -> Run:

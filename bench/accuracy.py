@@ -213,7 +213,7 @@ def federated(problem: Problem, codec: str) -> Run:
             flow.join(device, trainer(problem, device, coding(problem.seed, seen)).do)
         for number in range(1, problem.rounds + 1):
             flow.turn(tick(problem.seed, number))
-            curve += problem.measure(number, model_of(flow, number, problem.cohort))
+            curve += problem.measure(number, model_of(flow, number))
         return Run(statistics.fmean(curve), seen, cohorts_of(flow, problem.rounds))
 
 
@@ -290,19 +290,19 @@ def invitation(plan: Plan, device: str, number: int, model: bytes) -> Invitation
     )
 
 
-def model_of(flow: Flow, number: int, cohort: int) -> bytes:
-    """The model that turn `number` released.
+def model_of(flow: Flow, number: int) -> bytes:
+    """The model that turn `number` released, every update of which has its receipt.
 
     Raises:
-        RuntimeError: it released none, or an update is missing in it.
+        RuntimeError: it released none, or an update still waits; the text says what its device heard last.
     """
-    released = flow.ledger.releases(1)
-    ended = [device for device in flow.devices.values() if device.outbox.waiting()]
-    if not released or released[0].window != number or ended:
-        last = released[0].window if released else 0
-        raise RuntimeError(f"window {number} of {cohort} devices released nothing: the newest release is of {last}")
-    model = flow.ledger.blob(released[0].model.digest)
-    assert model is not None  # noqa: S101  # the release and its bytes are one transaction
+    newest = flow.ledger.releases(1)
+    waiting = [device for device in flow.devices.values() if device.outbox.waiting()]
+    if not newest or newest[0].window != number or waiting:
+        notes = [device.notes[-1] for device in waiting or flow.devices.values() if device.notes]
+        raise RuntimeError(f"window {number} was not released, or {len(waiting)} updates wait for receipts: {notes}")
+    model = flow.ledger.blob(newest[0].model.digest)
+    assert model is not None  # noqa: S101  # a release and its bytes are one transaction
     return model
 
 

@@ -65,6 +65,7 @@ class Flow:
     """A federation of `plan` in `folder`, as yet without devices.
 
     `seal_for_auditor` seals the noise keys, as in a `Ground`; with `keep_payloads` its payloads are kept for a replay.
+    `strays` says why each message was not taken that ended at the gateway.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Flow:
         self.ledger = Ledger.open(url, plan.federation)
         self.broker = MemoryBroker()
         self.devices: dict[str, Device] = {}
+        self.strays: list[str] = []
         self._plan, self._model, self._seal_for_auditor = plan, model, seal_for_auditor
         self._folder, self._spool = folder, Spool(folder / "payloads", SPOOL_BYTES, keep=keep_payloads)
         self._epoch = self.ledger.issue_epoch("privacy_accountant")
@@ -129,6 +131,8 @@ class Flow:
         taken = receive.receive(self._arrivals, Came(arrived.topic, arrived.body, key, self._now))
         if taken.payload:
             self._spool.put(taken.payload.id, taken.payload.body)
+        if taken.is_stray:
+            self.strays.append(f"{taken.reason}: {taken.why}")
         self._say(hop("gateway"), taken.said)
         if arrived.token:
             self._coming.ack(arrived.token)
@@ -196,8 +200,12 @@ class Flow:
         message = decode_between_services(entry.body)
         if type(message) not in place.reads_payload:
             return Told(message)
-        found = {key: self._spool.get(key) or self.ledger.blob(key) for key in refers_to(message)}
+        found = {key: self._bytes_of(key) for key in refers_to(message)}
         return Told(message, {key: body for key, body in found.items() if body is not None})
+
+    def _bytes_of(self, key: bytes) -> bytes | None:
+        body = self._spool.get(key)
+        return self.ledger.blob(key) if body is None else body
 
     def _say(self, place: Hop, messages: Iterable[Message]) -> None:
         """Write messages on the streams that `place` says them on."""

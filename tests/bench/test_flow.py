@@ -13,6 +13,7 @@ from safetensors.numpy import save
 
 from bench.flow import Flow
 from examples.replay import Records, rebuilt
+from mizzle import topics
 from mizzle.codec import decode
 from mizzle.device.effects import Train
 from mizzle.device.task import Task
@@ -23,6 +24,8 @@ from mizzle.messages import Counted, Invitation, Outcome, Receipt
 from mizzle.moves import Tick
 from mizzle.payload import written
 from mizzle.plan import Plan, from_toml
+from mizzle.topics import Up
+from mizzle.transport.memory import MemoryBus
 
 AUDITOR = PrivateKey(bytes(range(32)))
 MODEL = save({"weight": np.linspace(-1, 1, 300, dtype=np.float32)})
@@ -119,6 +122,17 @@ def test_every_update_of_a_turn_has_its_receipt_at_its_end(tmp_path: Path) -> No
     pumps.turn(1)
     assert sorted(len(pumps.outcomes(device)) for device in DEVICES) == [0, 0, 1, 1, 1, 1]
     assert [device for device in DEVICES if pumps.flow.devices[device].outbox.waiting()] == []
+
+
+def test_what_nobody_has_signed_ends_at_the_gateway(tmp_path: Path) -> None:
+    pumps = Pumps(tmp_path, "hadamard")
+    stranger = MemoryBus(pumps.flow.broker, "stranger")
+    stranger.open(lambda _: None)
+    stranger.publish(topics.up("pumps", "pump-0", Up.PRESENCE), b"anything")
+    pumps.turn(1)
+    (stray,) = pumps.flow.strays
+    assert stray.startswith("unknown: pump-0 is not enrolled")
+    assert len(pumps.models()) == 1
 
 
 def test_the_same_ticks_give_the_same_models_again(tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 A change Δ of d floats is clipped, rotated by a randomized Hadamard transform in blocks, and rounded to levels q, the
 odd integers −(2^b − 1) … 2^b − 1. With one integer multiplier m it becomes u = m·q, worth m·q·g in floats, where
 g = 2^e is the grid's unit. From there on all is exact: sums weigh and add integers, and so does the rotation back.
-A sparse update has such levels at a few places, without rotation, and nothing at the others; it adds to the sum that
-was rotated back.
+Before the blocks are turned the parameters are spread over them, so that each block has its share of every layer and
+all are about equally long: one multiplier suits them all (ADR 8). A sparse update has such levels at a few places,
+without rotation, and nothing at the others; it adds to the sum that was rotated back.
 
 What stays below 2^63, and why. One update is bounded by m·‖q‖₂ ≤ S ≤ 2^40 (`fit`), so a window's weighted sum has
 ‖Σ w·m·q‖₂ ≤ n·W·S. Each of the log2 B butterflies of the rotation back raises the Euclidean norm by √2, to √B times
@@ -14,10 +15,11 @@ too while it is alone: m·|q| < 2^32 · 2^8, times a weight below 2^22.
 """
 
 import hashlib
+import itertools
 import math
 import struct
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Annotated, Final, TypeVar
 
 import msgspec
@@ -149,10 +151,26 @@ def signs(seed: bytes, padded: int) -> NDArray[np.int8]:
     return (1 - 2 * bits.view(np.int8)).astype(np.int8, copy=False)
 
 
+@lru_cache(maxsize=8)
+def places(grid: Grid) -> NDArray[np.int64]:
+    """Where each parameter lies among the blocks (size,): number i at place i·k mod padded; the others hold zeros.
+
+    k is the first number from ⌊618·padded/1000⌋ on that shares no divisor with `padded`: steps of the golden section
+    put every layer into every block by its size, but for a few [Knuth 1998, Vol. 3, Sec. 6.4, Theorem S]. One block
+    alone needs no spreading, and k is 1.
+    """
+    stride = 1
+    if len(grid.blocks) > 1:
+        stride = next(k for k in itertools.count(618 * grid.padded // 1000) if math.gcd(k, grid.padded) == 1)
+    found = np.arange(grid.size, dtype=np.int64) * stride % grid.padded
+    found.flags.writeable = False
+    return found
+
+
 def rotate(grid: Grid, vector: Vector, seed: bytes) -> Vector:
-    """The orthonormal H·D·x / √B in every block of x: (size,) becomes (padded,), zeros filling the last block."""
+    """The orthonormal H·D·x / √B in every block of the change, spread by `places`: (size,) becomes (padded,)."""
     turned = np.zeros(grid.padded)
-    turned[: grid.size] = vector
+    turned[places(grid)] = vector
     turned *= signs(seed, grid.padded)
     for block, side in _by_side(grid, turned):
         block[:] = _hadamard(block) / math.isqrt(side)
@@ -160,7 +178,7 @@ def rotate(grid: Grid, vector: Vector, seed: bytes) -> Vector:
 
 
 def rotate_back(grid: Grid, total: Integers, seed: bytes) -> Integers:
-    """Exactly 64 times the inverse of `rotate`: D·H·t · 64/√B in integers; (padded,) becomes (size,).
+    """Exactly 64 times the inverse of `rotate`: D·H·t · 64/√B in integers, gathered; (padded,) becomes (size,).
 
     The result of windows with different seeds may be added. Needs `has_room`.
     """
@@ -168,7 +186,8 @@ def rotate_back(grid: Grid, total: Integers, seed: bytes) -> Integers:
     for block, side in _by_side(grid, turned):
         block[:] = _hadamard(block) * (GAIN // math.isqrt(side))
     turned *= signs(seed, grid.padded)
-    return turned[: grid.size]
+    gathered: Integers = turned[places(grid)]
+    return gathered
 
 
 def fit(multiplier: int, sum_of_squares: int, bound: int) -> int:
@@ -225,12 +244,12 @@ def _sum_of_squares(levels: NDArray[np.int16] | NDArray[np.int8]) -> int:
     return int(np.square(levels, dtype=np.int32).sum(dtype=np.int64))
 
 
-def _by_side(grid: Grid, places: NDArray[Either]) -> list[tuple[NDArray[Either], int]]:
+def _by_side(grid: Grid, padded: NDArray[Either]) -> list[tuple[NDArray[Either], int]]:
     """Views (count, side) on the blocks of each size, with that size."""
     views, start = [], 0
     for side, count in grid.runs:
         stop = start + side * count
-        views.append((places[start:stop].reshape(count, side), side))
+        views.append((padded[start:stop].reshape(count, side), side))
         start = stop
     return views
 

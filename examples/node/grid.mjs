@@ -27,6 +27,16 @@ export function clip(change, norm) {
   return length > norm ? change.map((value) => (value / length) * norm) : change;
 }
 
+// Where number i of the change lies among the blocks: at i·stride mod padded.
+function strideOf(blocks, padded) {
+  if (blocks.length === 1) return 1;
+  let stride = Math.floor((618 * padded) / 1000);
+  while (divisor(stride, padded) > 1) stride += 1;
+  return stride;
+}
+
+const divisor = (one, other) => (other ? divisor(other, one % other) : one);
+
 // H·D·x / √B in every block of x.
 export function rotate(change, seed, blocks) {
   const padded = blocks.reduce((sum, side) => sum + side, 0);
@@ -35,7 +45,11 @@ export function rotate(change, seed, blocks) {
     .update(seed)
     .digest();
   const turned = new Float64Array(padded);
-  change.forEach((value, i) => (turned[i] = (signs[i >> 3] >> (i & 7)) & 1 ? -value : value));
+  const stride = strideOf(blocks, padded);
+  change.forEach((value, i) => {
+    const place = (i * stride) % padded;
+    turned[place] = (signs[place >> 3] >> (place & 7)) & 1 ? -value : value;
+  });
   let start = 0;
   for (const side of blocks) {
     const block = turned.subarray(start, start + side);

@@ -4,7 +4,8 @@ With one bit this is DRIVE [Vargaftik et al. 2021, arXiv:2105.08339, Sec. 4, wit
 EDEN [Vargaftik et al. 2022, arXiv:2108.08842] on evenly spaced levels. A rotated change is close to Gaussian whatever
 it was, so the same thresholds are right for all: 0, and with two bits ±.9957 of its root mean square besides, where
 evenly spaced levels lose least of a Gaussian [Max 1960, doi:10.1109/TIT.1960.1057548, Table II]. The scale ‖x‖²/⟨x, q⟩
-makes the mean over rotations the change itself; it is rounded stochastically to the integer m, which keeps it so.
+makes the mean over rotations the change itself, because the blocks of the grid are about equally long; it is rounded
+stochastically to the integer m, which keeps it so.
 
 The price is a longer update, 25 % with one bit and 7 % with two: one that was clipped is shortened by as much, by the
 fit rule. The error is π/2 − 1 = .571 of the squared norm with one bit and .135 with two; it averages out over updates

@@ -227,10 +227,20 @@ const isOdd = (word) => {
   for (let rest = word; rest; rest &= rest - 1) ones += 1;
   return ones % 2 === 1;
 };
+function strideOf(blocks, padded) {
+  if (blocks.length === 1) return 1;
+  const isFree = (k) => !Array.from({ length: k - 1 }, (_, i) => i + 2).some((part) => k % part === 0 && padded % part === 0);
+  let stride = Math.floor((618 * padded) / 1000);
+  while (!isFree(stride)) stride += 1;
+  return stride;
+}
 function rotated(change, signBytes) {
   const blocks = blocksOf(change.length);
-  const signed = Array.from({ length: blocks.reduce((sum, side) => sum + side) }, (_, i) =>
-    i < change.length ? ((signBytes[i >> 3] >> (i & 7)) & 1 ? -change[i] : change[i]) : 0);
+  const padded = blocks.reduce((sum, side) => sum + side);
+  const spread = Array(padded).fill(0);
+  const stride = strideOf(blocks, padded);
+  change.forEach((value, i) => (spread[(i * stride) % padded] = value));
+  const signed = spread.map((value, i) => ((signBytes[i >> 3] >> (i & 7)) & 1 ? -value || 0 : value));
   let start = 0;
   return blocks.flatMap((side) => {
     const block = signed.slice(start, (start += side));

@@ -22,6 +22,7 @@ from mizzle.grid import (
     fits,
     has_room,
     norm_excess,
+    places,
     rotate,
     rotate_back,
     signs,
@@ -136,10 +137,38 @@ def test_a_sign_is_a_bit_of_the_stream_low_bits_first() -> None:
     assert signs(b"seed", 128).tolist() == [1 - 2 * (stream[i // 8] >> i % 8 & 1) for i in range(128)]
 
 
+def test_one_block_is_filled_in_order() -> None:
+    assert places(grid(60)).tolist() == list(range(60))
+
+
+def test_parameters_step_through_all_blocks_by_the_golden_section() -> None:
+    """3,401 is the first from ⌊.618 · 5504⌋ = 3,401 on that shares no divisor with 5504 = 2^7 · 43."""
+    assert places(grid(5500))[:4].tolist() == [0, 3401, 2 * 3401 - 5504, 3 * 3401 - 5504]
+
+
+@given(st.integers(1, 100_000))
+@settings(max_examples=50, deadline=None)
+def test_no_two_parameters_share_a_place(size: int) -> None:
+    found = places(grid(size))
+    assert (len(np.unique(found)), found.min(), found.max() < grid(size).padded) == (size, 0, True)
+
+
+@pytest.mark.parametrize("size", [13_258, 100_000, 999_983])
+def test_every_block_has_its_share_of_every_layer(size: int) -> None:
+    """A layer of 500 parameters, wherever it lies, is in each block by its size, but for 8 at the most."""
+    shape = grid(size)
+    edges = np.cumsum((0, *shape.blocks))
+    for start in np.linspace(0, size - 500, 40, dtype=int):
+        there, _ = np.histogram(places(shape)[start : start + 500], edges)
+        assert np.abs(there - 500 * np.array(shape.blocks) / shape.padded).max() < 8
+
+
 def test_a_rotation_is_the_signs_then_the_hadamard_matrix_of_each_block() -> None:
     shape = grid(5441)
     vector = np.random.default_rng(1).normal(size=shape.size)
-    flipped = np.pad(vector, (0, shape.padded - shape.size)) * signs(b"seed", shape.padded)
+    spread = np.zeros(shape.padded)
+    spread[places(shape)] = vector
+    flipped = spread * signs(b"seed", shape.padded)
     starts = np.cumsum((0, *shape.blocks))
     wanted = np.concatenate(
         [

@@ -147,3 +147,15 @@ def test_a_change_that_is_not_finite_is_refused(bad: float) -> None:
     change[3] = bad
     with pytest.raises(ValueError, match="got 1 NaN or Inf"):
         Drive(1).encode(change, grid(1), SEED, BOUND, os.urandom)
+
+
+@WIDTHS
+def test_a_layer_comes_through_by_its_own_length_however_loud_another_is(bits: int) -> None:
+    """Two layers as large as a block, one five times as loud. Block by block the quiet one came through at 4.4 fold."""
+    change = gaussian(8192)
+    change[4096:] *= 5
+    heard = np.mean([there_and_back(change, bits, rotation(number)) for number in range(40)], axis=0)
+    for layer in (slice(0, 4096), slice(4096, 8192)):
+        own = change[layer]
+        assert heard[layer] @ own / (own @ own) == pytest.approx(1, abs=0.04)
+    assert nmse(change, bits, SEED) < (0.62 if bits == 1 else 0.15)

@@ -11,21 +11,38 @@ from msgspec import structs
 from safetensors.numpy import load
 
 from mizzle.errors import Away
-from mizzle.grid import GAIN, Integers, Vector, rotate_back, signs
+from mizzle.grid import GAIN, Integers, Sparse, Vector, rotate_back, signs
 from mizzle.messages import Abandonment, Aggregate, BlobRef, Closed, Member, Rejection
 from mizzle.model import filled, flat
 from mizzle.moves import Event, Ground, Moved, Told
-from mizzle.plan import Plan
+from mizzle.plan import Plan, from_toml
 from mizzle.terms import codec_of, grid_of, mechanism_of
 from services.aggregator.combine import State, begin, step
 from services.runtime.stage import recalled, remembered
-from tests.makers import MODEL, base, charge, digest, fold, ground, hot_value, one_hot, payload, plan, tick, window
+from tests.makers import (
+    MODEL,
+    PLAN,
+    base,
+    charge,
+    digest,
+    fold,
+    ground,
+    hot_value,
+    one_hot,
+    payload,
+    plan,
+    tick,
+    window,
+)
 
 DEVICES = ("pump-0", "pump-1", "pump-2", "pump-3")
 OPENED = Told(window())
 FULL = 64
 NAMED = (1, 1, 0)
 """The windows that three updates name; the last is folded into window 1."""
+
+SPARSE = from_toml(PLAN.replace('"hadamard"\nbits = 8', '"topk"\nshare = 0.2'), MODEL)
+"""Twelve of sixty parameters, never rotated: the places are the same whatever seed came with the invitation."""
 
 
 def place(device: str) -> int:
@@ -78,6 +95,31 @@ def rotated_back(body: bytes, number: int) -> Integers:
     """What one payload that was coded for window `number` adds with weight 1."""
     grid, levels = grid_of(plan()), codec_of(plan()).decode(body, grid_of(plan()))
     return rotate_back(grid, levels.multiplier * levels.levels.astype(np.int64), window(number).seed)
+
+
+def sparsely(device: str, named: int, weight: int) -> Told:
+    """A charge of window 1 with a sparse payload, which was coded for the window that it names."""
+    return charged(device, named, window=1, weight=weight, body=sparse_payload(device, named))
+
+
+def sparse_payload(device: str, named: int) -> bytes:
+    change = np.random.default_rng(place(device)).normal(size=60) / 30
+    return payload(change, named, SPARSE)
+
+
+def by_hand(device: str, weight: int) -> Integers:
+    """What a sparse update adds, one place after the other."""
+    update = codec_of(SPARSE).decode(sparse_payload(device, 1), grid_of(SPARSE))
+    assert isinstance(update, Sparse)
+    total = np.zeros(60, np.int64)
+    for at, level in zip(update.places.tolist(), update.levels.tolist(), strict=True):
+        total[at] += GAIN * weight * update.multiplier * level
+    return total
+
+
+def sparse_sum(*told: Event) -> Integers:
+    """The integers of a sealed window of sparse updates."""
+    return opened_sum(sealed(*told, on=ground(SPARSE)), of=SPARSE)
 
 
 def weights(expected: dict[str, int]) -> list[int]:
@@ -154,6 +196,35 @@ def test_any_updates_add_exactly_whatever_the_seeds_they_were_coded_with() -> No
         weight * rotated_back(body, number) for number, weight, body in zip(NAMED, (64, 64, 45), bodies, strict=True)
     ]
     assert opened_sum(sealed(*told)).tolist() == np.sum(expected, axis=0).tolist()
+
+
+@settings(max_examples=25)
+@given(st.permutations(range(6)), st.lists(st.booleans(), min_size=6, max_size=6))
+def test_sparse_updates_add_exactly_in_any_order_whichever_of_them_were_late(
+    order: list[int], lates: list[bool]
+) -> None:
+    """The same six updates with the same weights; the first two are in time, for the quorum."""
+    named = [1, 1, *(0 if is_late else 1 for is_late in lates[2:])]
+    weight = (64, 64, 45, 37, 64, 1)
+    told = [sparsely(f"pump-{number}", named[number], weight[number]) for number in order]
+    expected = np.sum([by_hand(f"pump-{number}", weight[number]) for number in range(6)], axis=0)
+    assert sparse_sum(*told).tolist() == expected.tolist()
+
+
+def test_the_sums_of_two_parts_of_a_window_are_the_sum_of_the_whole() -> None:
+    told = [sparsely(f"pump-{number}", 1, 64) for number in range(6)]
+    assert (sparse_sum(*told[:2]) + sparse_sum(*told[2:])).tolist() == sparse_sum(*told).tolist()
+
+
+@pytest.mark.parametrize("named", [0, 1])
+def test_a_rejected_sparse_member_leaves_the_sum_as_if_it_had_never_been_in_it(named: int) -> None:
+    told = [sparsely("pump-0", 1, 64), sparsely("pump-1", 1, 64)]
+    moved = sealed(*told, sparsely("pump-2", named, 45), on=ground(SPARSE))
+    leaving = digest("pump-2")
+    rejection = Told(Rejection(window=1, members=(leaving,)), {leaving: sparse_payload("pump-2", named)})
+    again = fold(step, ground(SPARSE), moved.state, [rejection, tick(61, "new key")])
+    without = sealed(*told, entropy="new key", on=ground(SPARSE))
+    assert (again.said, again.kept) == (without.said, without.kept)
 
 
 def test_a_replayed_charge_is_counted_once() -> None:

@@ -17,6 +17,7 @@ from mizzle.plan import refuse_contradictions
 from mizzle.terms import bound_of, mechanism_of
 from mizzle.vocabulary import FULL_WEIGHT
 from services.ledger import audit, blobs, enrolments, federations, keys
+from services.ledger.accounts import SERVICES
 from services.ledger.engine import connect, reading, writing
 from services.ledger.ledger import refuse_other_tables
 from services.ledger.migrate import migrate
@@ -46,10 +47,12 @@ class Founded:
         """The line with which `device` may enrol, once, within `life_ms`; a token that it has not used is void.
 
         Raises:
-            Misconfigured: this is no device's name, or the device has enrolled.
+            Misconfigured: this is no device's name, or a service's, or the device has enrolled.
         """
         if not _DEVICE.fullmatch(device):
             raise Misconfigured(f"a device's name is 1 to 64 of A-Z a-z 0-9 _ -, got {device!r}")
+        if device in SERVICES:
+            raise Misconfigured(f"{device} is a service's account at the broker: give the device another name")
         secret, now = secrets.token_hex(16), _now()
         with writing(self.engine) as tx:
             if enrolments.device(tx, self.federation, device) is not None:

@@ -135,7 +135,7 @@ def _arrange(wrist: Wrist, misfortunes: Misfortunes, device: Device) -> None:
 
 def _line(device: Device, name: str, will: Will | None) -> Bus:
     """A line that tries again soon: the demo is short, and the broker is ours."""
-    return MqttBus(device.broker, name, will=will, max_backoff_s=LONGEST_PAUSE_S)
+    return MqttBus(device.broker, name, password=device.password, will=will, max_backoff_s=LONGEST_PAUSE_S)
 
 
 def main(path: Path) -> None:

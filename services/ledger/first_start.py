@@ -1,0 +1,108 @@
+"""The first start of a deployment: its federation is founded and its passwords are made; each later start finds them.
+
+    SECRETS/broker/passwords         who may connect to the broker: names, salts, derived keys
+    SECRETS/broker/health.password   for the broker's health check
+    SECRETS/redis/users.acl          who may connect to Redis: names, SHA-256 of passwords, what each may do
+    SECRETS/redis/health.password    for Redis's health check
+    SECRETS/services/redis.password  of the user `mizzle` in Redis
+    SECRETS/gateway/broker.password  of the users `gateway` and `gateway-delivery` at the broker
+    SECRETS/reader/broker.password   of the user `reader` at the broker: an integrator's
+
+Each folder goes to those who need it, and to nobody else. A password is 256 random bits, made once and never replaced;
+to change one, delete its file and start again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from mizzle.errors import Misconfigured
+from mizzle.plan import from_toml
+from mizzle.transport.passwords import read
+from services.ledger import federations
+from services.ledger.accounts import admit, write_private
+from services.ledger.engine import connect, reading
+from services.ledger.founding import Founded, found, open_founded
+from services.ledger.ledger import refuse_other_tables
+
+if TYPE_CHECKING:
+    from mizzle.plan import Plan
+
+_REDIS_USERS: Final = """\
+user default off
+user mizzle on #{mizzle} ~mz:* resetchannels -@all +@read +@write +@stream +@scripting +@connection +@transaction
+user health on #{health} resetkeys resetchannels -@all +ping
+"""
+
+
+def start(ledger: str, plan: Path, keys: Path, passwords: Path) -> Founded:
+    """The federation of `plan` in `ledger`, founded if it was not; `passwords` holds what everybody logs in with.
+
+    Raises:
+        Misconfigured: the plan cannot work, a file cannot be written, or the ledger is gone while its keys are there.
+    """
+    _make_passwords(passwords)
+    wanted, model = planned(plan)
+    if _is_founded(ledger, wanted.federation):
+        return open_founded(ledger, wanted.federation)
+    return found(ledger, wanted, model, keys)
+
+
+def planned(path: Path) -> tuple[Plan, bytes]:
+    """The plan at `path`, and the model that lies beside it.
+
+    Raises:
+        Misconfigured: one of them cannot be read, or is none.
+    """
+    text = _bytes(path).decode()
+    try:
+        named = tomllib.loads(text).get("model", "")
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"{path} is no TOML: {error}") from error
+    model = _bytes(path.with_name(str(named)))
+    return from_toml(text, model), model
+
+
+def _make_passwords(folder: Path) -> None:
+    gateway, reader = _password(folder / "gateway/broker.password"), _password(folder / "reader/broker.password")
+    health = _password(folder / "broker/health.password")
+    accounts = {"gateway": gateway, "gateway-delivery": gateway, "reader": reader, "health": health}
+    admit(folder / "broker/passwords", accounts)
+    mizzle, ping = _password(folder / "services/redis.password"), _password(folder / "redis/health.password")
+    write_private(folder / "redis/users.acl", _REDIS_USERS.format(mizzle=_sha256(mizzle), health=_sha256(ping)))
+
+
+def _password(path: Path) -> str:
+    """The password in the file `path`, made if there is none."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            write_private(path, f"{secrets.token_hex(32)}\n")
+    except OSError as error:
+        raise Misconfigured(f"{path} is to hold a password and cannot be written: {error}") from error
+    return read(path, str(path.name))
+
+
+def _is_founded(ledger: str, federation: str) -> bool:
+    engine = connect(ledger, new=True)
+    file = Path(engine.url.database or "")
+    if not file.is_file() or not file.stat().st_size:
+        return False
+    refuse_other_tables(engine)
+    with reading(engine) as tx:
+        return federation in federations.names(tx)
+
+
+def _sha256(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from error

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _REDIS_USERS: Final = """\
 user default off
-user mizzle on #{mizzle} ~mz:* resetchannels -@all +@read +@write +@stream +@scripting +@connection +@transaction
+user mizzle on #{mizzle} ~mz:* resetchannels -@all +@read +@write +@stream +@scripting +@connection -@dangerous
 user health on #{health} resetkeys resetchannels -@all +ping
 """
 

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 
 import pytest
 
+from mizzle import topics
 from mizzle.device.enrol import broker_password
 from mizzle.transport.bus import BusEvent, Connected, Disconnected, Sent
 from mizzle.transport.mqtt_bus import MqttBus
@@ -66,8 +67,8 @@ def guarded(children: Processes) -> Guarded:
     admit(passwords, {"pump-1": "one", "pump-2": "two", "gateway": "three", "reader": "four"})
     text = (CONFIG / "compose.conf").read_text()
     text = text.replace("listener 1883", f"user root\nlistener {port} 127.0.0.1\nsocket_domain ipv4")
-    text = text.replace("/var/lib/mizzle/secrets/passwords", str(passwords))
-    text = text.replace("/etc/mizzle/acl", str(folder / "acl")).replace("/var/lib/mizzle/state/", f"{folder}/")
+    text = text.replace("/var/lib/mizzle/secrets/broker/passwords", str(passwords))
+    text = text.replace("/etc/mizzle/acl", str(folder / "acl")).replace("/var/lib/mizzle/broker/", f"{folder}/")
     (folder / "mosquitto.conf").write_text(text)
     child = children.start("broker", command)
     wait_for_port(port, child)
@@ -93,12 +94,17 @@ def test_a_device_is_let_in_once_the_broker_has_read_its_line(guarded: Guarded) 
 
 
 def test_a_device_publishes_under_its_own_name_only(guarded: Guarded) -> None:
-    assert guarded.sent("pump-1", "one", "mz/1/f/up/presence/pump-1/0") != NOT_AUTHORIZED
-    assert guarded.sent("pump-1", "one", "mz/1/f/up/presence/pump-2/0") == NOT_AUTHORIZED
+    assert guarded.sent("pump-1", "one", topics.up("f", "pump-1", topics.Up.PRESENCE)) != NOT_AUTHORIZED
+    assert guarded.sent("pump-1", "one", topics.up("f", "pump-2", topics.Up.PRESENCE)) == NOT_AUTHORIZED
 
 
 def test_a_reader_publishes_nothing_not_even_as_a_device_of_its_name(guarded: Guarded) -> None:
-    for topic in ("mz/1/f/up/presence/reader/0", "mz/1/f/to/pump-1/receipt", "mz/1/f/pub/release", "x"):
+    for topic in (
+        topics.up("f", "reader", topics.Up.PRESENCE),
+        topics.to("f", "pump-1", "receipt"),
+        topics.release("f"),
+        "x",
+    ):
         assert guarded.sent("reader", "four", topic) == NOT_AUTHORIZED
 
 

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,10 +73,10 @@ class Sight:
         """A configuration file of the server `host`, likewise; it listens on the loopback interface alone."""
         user = "root" if os.geteuid() == 0 else "nobody"  # as somebody else it would outlive its parent
         for pattern, wanted in _IN_FILES:
-            text = pattern.sub(lambda found, wanted=wanted: self._said(found, wanted, host, user), text)
+            text = pattern.sub(partial(self._said, wanted, host, user), text)
         return self.translated(text)
 
-    def _said(self, found: re.Match[str], wanted: str, host: str, user: str) -> str:
+    def _said(self, wanted: str, host: str, user: str, found: re.Match[str]) -> str:
         port = self.ports[host, int(found[1])] if found.groups() else 0
         return wanted.format(port=port, user=user)
 

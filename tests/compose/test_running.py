@@ -8,9 +8,11 @@ from contextlib import aclosing
 from pathlib import Path
 from queue import SimpleQueue
 
+import msgspec
 import pytest
 
 import mizzle
+from examples.watch import TRAINING
 from mizzle import topics
 from mizzle.codec import decode
 from mizzle.device.home import OUTBOX, PASSWORD
@@ -19,6 +21,7 @@ from mizzle.envelope import unseal
 from mizzle.messages import Counted, Receipt
 from mizzle.releases import Release
 from mizzle.transport.bus import Arrived, BusEvent, Connected, Disconnected, Sent
+from services.local.fleet import Fleet
 from tests.compose.conftest import FEDERATION, PUMPS, SERVERS, SERVICES, Running
 
 pytestmark = pytest.mark.xdist_group("compose")
@@ -139,3 +142,15 @@ def heard(running: Running, user: str, password: str | None, publishes: str = ""
 def reason(events: list[BusEvent]) -> int:
     """With which reason the broker answered a publication."""
     return next(event.reason for event in events if isinstance(event, Sent))
+
+
+def test_the_demos_wrists_are_let_in_once(running: Running) -> None:
+    running.project.complete("demo-tokens")
+    fleet = running.project.volume("fleet") / "fleet.json"
+    passwords = running.project.volume("broker-secrets") / "passwords"
+    before = fleet.read_text(), passwords.read_text()
+    names = {wrist.name for wrist in msgspec.json.decode(before[0], type=Fleet).wrists}
+    assert names == set(TRAINING)
+    assert names <= {line.split(":")[0] for line in before[1].splitlines()}
+    running.project.complete("demo-tokens")
+    assert (fleet.read_text(), passwords.read_text()) == before

@@ -1,0 +1,84 @@
+"""The first start of a deployment, and every later one."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from mizzle.errors import Misconfigured
+from services.ledger.accounts import SERVICES, matches
+from services.ledger.first_start import planned, start
+from services.ledger.founding import Founded
+from tests.services.plans import MODEL, TOML
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    text = TOML.format(goal=3, late="fold", noise=2.0, budget=10.0, crowd=2, windows="", staleness=2)
+    (tmp_path / "plan.toml").write_text(text)
+    (tmp_path / "w.safetensors").write_bytes(MODEL)
+    return tmp_path
+
+
+def started(folder: Path) -> Founded:
+    return start(f"sqlite:///{folder}/ledger.db", folder / "plan.toml", folder / "keys", folder / "secrets")
+
+
+def test_the_first_start_founds_the_federation_and_a_later_one_finds_it(folder: Path) -> None:
+    first = started(folder)
+    assert (first.federation, started(folder).public_keys) == ("pumps", first.public_keys)
+
+
+def test_every_service_account_gets_in_with_the_password_in_its_file(folder: Path) -> None:
+    started(folder)
+    lines = {line.split(":")[0]: line for line in (folder / "secrets/broker/passwords").read_text().splitlines()}
+    files = {"gateway": "gateway/broker", "gateway-delivery": "gateway/broker", "reader": "reader/broker"}
+    for name, file in {**files, "health": "broker/health"}.items():
+        assert matches(lines[name], (folder / f"secrets/{file}.password").read_text().strip())
+    assert lines.keys() == SERVICES
+
+
+def test_redis_knows_no_user_without_a_password(folder: Path) -> None:
+    started(folder)
+    default, *users = (folder / "secrets/redis/users.acl").read_text().splitlines()
+    assert default == "user default off"
+    files = {"mizzle": "services/redis", "health": "redis/health"}
+    for user, file in files.items():
+        digest = hashlib.sha256((folder / f"secrets/{file}.password").read_text().strip().encode()).hexdigest()
+        assert any(line.startswith(f"user {user} on #{digest} ") for line in users)
+    assert len(users) == len(files)
+    assert not re.search(r"nopass|\+@all|>", "\n".join(users))
+
+
+def test_a_password_whose_file_was_removed_is_made_anew_and_no_other(folder: Path) -> None:
+    started(folder)
+    secrets = {path: path.read_text() for path in (folder / "secrets").rglob("*.password")}
+    removed = folder / "secrets/reader/broker.password"
+    removed.unlink()
+    started(folder)
+    assert {path for path, text in secrets.items() if path.read_text() != text} == {removed}
+    lines = (folder / "secrets/broker/passwords").read_text().splitlines()
+    assert [matches(line, removed.read_text().strip()) for line in lines if line.startswith("reader:")] == [True]
+
+
+def test_a_ledger_that_is_gone_while_its_keys_are_there_is_not_founded_anew(folder: Path) -> None:
+    started(folder)
+    (folder / "ledger.db").unlink()
+    with pytest.raises(Misconfigured, match="keys are never replaced"):
+        started(folder)
+
+
+def test_no_device_gets_the_name_of_a_services_account(folder: Path) -> None:
+    founded = started(folder)
+    for name in SERVICES:
+        with pytest.raises(Misconfigured, match="a service's account"):
+            founded.token(name)
+
+
+def test_a_plan_that_cannot_be_read_is_named(folder: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"none\.toml cannot be read"):
+        planned(folder / "none.toml")
+    (folder / "plan.toml").write_text("= 1")
+    with pytest.raises(Misconfigured, match="is no TOML"):
+        planned(folder / "plan.toml")

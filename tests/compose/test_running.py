@@ -15,6 +15,7 @@ import mizzle
 from examples.watch import TRAINING
 from mizzle import topics
 from mizzle.codec import decode
+from mizzle.device.enrol import broker_password, parse
 from mizzle.device.home import OUTBOX, PASSWORD
 from mizzle.device.outbox import Outbox
 from mizzle.envelope import unseal
@@ -22,7 +23,8 @@ from mizzle.messages import Counted, Receipt
 from mizzle.releases import Release
 from mizzle.transport.bus import Arrived, BusEvent, Connected, Disconnected, Sent
 from services.local.fleet import Fleet
-from tests.compose.conftest import FEDERATION, PUMPS, SERVERS, SERVICES, Running
+from tests.compose.conftest import FEDERATION, PUMPS, SERVERS, SERVICES, Running, token
+from tests.examples.node import device as node_device
 
 pytestmark = pytest.mark.xdist_group("compose")
 
@@ -154,3 +156,19 @@ def test_the_demos_wrists_are_let_in_once(running: Running) -> None:
     assert names <= {line.split(":")[0] for line in before[1].splitlines()}
     running.project.complete("demo-tokens")
     assert (fleet.read_text(), passwords.read_text()) == before
+
+
+def test_a_device_in_another_language_is_let_in_by_its_token_alone(running: Running) -> None:
+    """It was written from schemas/README.md: it derives the same password, enrols, and keeps what it derived."""
+    name, home = "pump-node", running.project.folder / "pump-node"
+    line = token(running.project, name)
+    program = node_device(running.project.processes, f"mqtt://127.0.0.1:{running.port}", line, home)
+    assert eventually(lambda: '"identity"' in journal(home)), program.child.last_words
+    assert f'"password":"{broker_password(parse(line).secret)}"' in journal(home)
+    program.child.kill()
+
+
+def journal(home: Path) -> str:
+    """What the Node device has written down."""
+    path = home / "journal.jsonl"
+    return path.read_text() if path.exists() else ""

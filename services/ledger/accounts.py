@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mizzle.errors import Misconfigured
+from services.ledger.private import write_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,22 +58,6 @@ def admit(file: Path, passwords: Mapping[str, str]) -> None:
             write_private(file, "".join(f"{line}\n" for line in lines.values()))
     except OSError as error:
         raise Misconfigured(f"{file} is to hold the broker's passwords and cannot be written: {error}") from error
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace the file `path` as a whole by one that only its owner may read."""
-    draft = path.with_name(f"{path.name}.new")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as writing:
-        writing.write(text)
-        writing.flush()
-        os.fsync(writing.fileno())
-    draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _lines(file: Path) -> dict[str, str]:

@@ -7,9 +7,11 @@
     SECRETS/services/redis.password  of the user `mizzle` in Redis
     SECRETS/gateway/broker.password  of the users `gateway` and `gateway-delivery` at the broker
     SECRETS/reader/broker.password   of the user `reader` at the broker: an integrator's
+    SECRETS/keys/ROLE/ROLE.key       a copy of the private key of this role, for the one service that signs with it
 
 Each folder goes to those who need it, and to nobody else. A password is 256 random bits, made once and never replaced;
-to change one, delete its file and start again.
+to change one, delete its file and start again. A start that is cut off leaves nothing that the next one cannot go on
+from.
 """
 
 from __future__ import annotations
@@ -20,14 +22,18 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from sqlalchemy import inspect
+
 from mizzle.errors import Misconfigured
 from mizzle.plan import from_toml
 from mizzle.transport.passwords import read
 from services.ledger import federations
-from services.ledger.accounts import admit, write_private
+from services.ledger.accounts import admit
 from services.ledger.engine import connect, reading
 from services.ledger.founding import Founded, found, open_founded
+from services.ledger.keys import ROLES, adopt, copy
 from services.ledger.ledger import refuse_other_tables
+from services.ledger.private import write_private
 
 if TYPE_CHECKING:
     from mizzle.plan import Plan
@@ -48,8 +54,13 @@ def start(ledger: str, plan: Path, keys: Path, passwords: Path) -> Founded:
     _make_passwords(passwords)
     wanted, model = planned(plan)
     if _is_founded(ledger, wanted.federation):
-        return open_founded(ledger, wanted.federation)
-    return found(ledger, wanted, model, keys)
+        founded = open_founded(ledger, wanted.federation)
+        adopt(keys, founded.public_keys)
+    else:
+        founded = found(ledger, wanted, model, keys)
+    for role in ROLES:
+        copy(keys, role, passwords / "keys" / role)
+    return founded
 
 
 def planned(path: Path) -> tuple[Plan, bytes]:
@@ -90,7 +101,7 @@ def _password(path: Path) -> str:
 def _is_founded(ledger: str, federation: str) -> bool:
     engine = connect(ledger, new=True)
     file = Path(engine.url.database or "")
-    if not file.is_file() or not file.stat().st_size:
+    if not file.is_file() or not inspect(engine).get_table_names():
         return False
     refuse_other_tables(engine)
     with reading(engine) as tx:

@@ -18,8 +18,9 @@ import msgspec
 
 from examples.watch import TRAINING
 from mizzle.device.enrol import broker_password, parse
-from services.ledger.accounts import admit, write_private
+from services.ledger.accounts import admit
 from services.ledger.founding import Founded, open_founded
+from services.ledger.private import write_private
 from services.local.fleet import Fleet, Wrist
 
 if TYPE_CHECKING:

@@ -2,14 +2,18 @@
 
 import hashlib
 import re
+import stat
 from pathlib import Path
 
 import pytest
 
 from mizzle.errors import Misconfigured
+from services.ledger import keys
 from services.ledger.accounts import SERVICES, matches
+from services.ledger.engine import connect
 from services.ledger.first_start import planned, start
 from services.ledger.founding import Founded
+from services.ledger.migrate import migrate
 from tests.services.plans import MODEL, TOML
 
 
@@ -67,6 +71,35 @@ def test_a_ledger_that_is_gone_while_its_keys_are_there_is_not_founded_anew(fold
     (folder / "ledger.db").unlink()
     with pytest.raises(Misconfigured, match="keys are never replaced"):
         started(folder)
+
+
+def test_a_founding_that_was_cut_off_before_the_ledger_had_it_is_begun_again_with_other_keys(folder: Path) -> None:
+    cut_off = {role: key.public_key for role, key in keys.draft(folder / "keys").items()}
+    migrate(connect(f"sqlite:///{folder}/ledger.db", new=True))
+    assert not set(started(folder).public_keys.values()) & set(cut_off.values())
+    assert {path.name for path in (folder / "keys").rglob("*.key")} == {f"{role}.key" for role in keys.ROLES}
+
+
+def test_a_ledger_whose_tables_were_not_made_yet_is_founded(folder: Path) -> None:
+    with connect(f"sqlite:///{folder}/ledger.db", new=True).connect():  # the file has SQLite's head and nothing else
+        assert (folder / "ledger.db").stat().st_size > 0
+    assert started(folder).federation == "pumps"
+
+
+def test_a_founding_that_was_cut_off_before_its_keys_were_adopted_is_finished(folder: Path) -> None:
+    founded = started(folder)
+    for role in ("receipt", "release"):
+        (folder / f"keys/{role}.key").rename(folder / f"keys/{keys.DRAFT}/{role}.key")
+    assert started(folder).public_keys == founded.public_keys
+    assert {role: keys.read(folder / "keys", role).public_key for role in keys.ROLES} == founded.public_keys
+
+
+def test_each_signing_service_is_given_the_key_it_signs_with_and_no_other(folder: Path) -> None:
+    founded = started(folder)
+    for role in keys.ROLES:
+        assert [path.name for path in (folder / "secrets/keys" / role).iterdir()] == [f"{role}.key"]
+        assert keys.read(folder / "secrets/keys" / role, role).public_key == founded.public_keys[role]
+        assert stat.S_IMODE((folder / f"secrets/keys/{role}/{role}.key").stat().st_mode) == 0o600
 
 
 def test_no_device_gets_the_name_of_a_services_account(folder: Path) -> None:

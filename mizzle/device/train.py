@@ -37,6 +37,7 @@ from mizzle.messages import Identity
 from mizzle.transport.bus import Bus, Will
 from mizzle.transport.clock import now
 from mizzle.transport.mqtt_bus import MqttBus
+from mizzle.transport.passwords import broker_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,6 +77,8 @@ class Device:
     @classmethod
     def from_env(cls) -> Self:
         """The device that MIZZLE_BROKER, MIZZLE_HOME, MIZZLE_TOKEN, MIZZLE_DEVICE and MIZZLE_SEED describe.
+
+        A broker that gives out passwords of its own has this device's in the file MIZZLE_BROKER_PASSWORD_FILE.
 
         Raises:
             Misconfigured: one that is wanted is not set, or is not what it should be.
@@ -165,7 +168,9 @@ class Device:
         return rights
 
     def _kept_password(self, rights: Token | Identity) -> str | None:
-        """The password for the broker, kept from the first start on, when the token says it."""
+        """The password for the broker: of a file, if one is named; else of the token, kept from the first start on."""
+        if (given := broker_password(environment())) is not None:
+            return given
         if self.token and (rights is self.token or kept_password(self.home) is None):
             keep_password(self.home, enrol.broker_password(self.token.secret))
         return kept_password(self.home)

@@ -195,14 +195,15 @@ class MqttBus:
 
 
 def _address(url: str, client_id: str, password: str | None) -> Address:
-    parts = _parts(url)
-    if parts is None:
-        raise Misconfigured(f"a broker's address is mqtt://HOST:PORT or mqtt://USER@HOST:PORT, got {url!r}")
-    if parts.password is not None:
+    user, _, _ = url.rpartition("@")
+    if ":" in user.partition("//")[2]:
         raise Misconfigured(
             "a broker's address holds no password, which others could read there: write it into a file that only you "
             "may read, and name that in MIZZLE_BROKER_PASSWORD_FILE"
         )
+    parts = _parts(url)
+    if parts is None:
+        raise Misconfigured(f"a broker's address is mqtt://HOST:PORT or mqtt://USER@HOST:PORT, got {url!r}")
     return Address(parts.hostname or "", parts.port or 0, client_id, parts.username or client_id, password)
 
 

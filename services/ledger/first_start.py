@@ -40,9 +40,12 @@ if TYPE_CHECKING:
 
 _REDIS_USERS: Final = """\
 user default off
-user mizzle on #{mizzle} ~mz:* resetchannels -@all +@read +@write +@stream +@scripting +@connection -@dangerous
+user mizzle on #{mizzle} ~mz:* resetchannels -@all {commands}
 user health on #{health} resetkeys resetchannels -@all +ping
 """
+
+
+_REDIS_COMMANDS: Final = "+@read +@write +@stream +@connection -@dangerous -@scripting +eval +evalsha +script|load"
 
 
 def start(ledger: str, plan: Path, keys: Path, passwords: Path) -> Founded:
@@ -84,7 +87,11 @@ def _make_passwords(folder: Path) -> None:
     accounts = {"gateway": gateway, "gateway-delivery": gateway, "reader": reader, "health": health}
     admit(folder / "broker/passwords", accounts)
     mizzle, ping = _password(folder / "services/redis.password"), _password(folder / "redis/health.password")
-    write_private(folder / "redis/users.acl", _REDIS_USERS.format(mizzle=_sha256(mizzle), health=_sha256(ping)))
+    write_private(folder / "redis/users.acl", _redis_users(mizzle, ping))
+
+
+def _redis_users(mizzle: str, ping: str) -> str:
+    return _REDIS_USERS.format(mizzle=_sha256(mizzle), health=_sha256(ping), commands=_REDIS_COMMANDS)
 
 
 def _password(path: Path) -> str:

@@ -3,8 +3,8 @@
     python -m services.local.wrists FOLDER
 
 It writes FOLDER/fleet.json for `services.local.fleet`; with the file there already, it does nothing. Like the
-operator's command it reads MIZZLE_LEDGER, MIZZLE_FEDERATION and MIZZLE_BROKER_PASSWORDS; MIZZLE_BROKER is where the
-devices are to connect.
+operator's command it reads MIZZLE_LEDGER, MIZZLE_FEDERATION and MIZZLE_BROKER_PASSWORDS. Where the broker is, the
+fleet is told by its own environment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def admitted(founded: Founded, passwords: Path, broker: str, folder: Path) -> Fleet:
+def admitted(founded: Founded, passwords: Path, folder: Path) -> Fleet:
     """A fleet of every wrist that trains, each with a token and an account at the broker, homes in `folder`."""
     tokens = {wrist: founded.token(wrist) for wrist in TRAINING}
     admit(passwords, {wrist: broker_password(parse(token).secret) for wrist, token in tokens.items()})
@@ -36,7 +36,6 @@ def admitted(founded: Founded, passwords: Path, broker: str, folder: Path) -> Fl
             name=wrist,
             script="examples.device_numpy",
             environment={
-                "MIZZLE_BROKER": broker,
                 "MIZZLE_HOME": str(folder / wrist),
                 "MIZZLE_TOKEN": token,
                 "WATCH_WRIST": wrist,
@@ -53,7 +52,7 @@ def main(folder: Path, environment: Mapping[str, str]) -> None:
     if file.exists():
         return
     founded = open_founded(environment["MIZZLE_LEDGER"], environment["MIZZLE_FEDERATION"])
-    fleet = admitted(founded, Path(environment["MIZZLE_BROKER_PASSWORDS"]), environment["MIZZLE_BROKER"], folder)
+    fleet = admitted(founded, Path(environment["MIZZLE_BROKER_PASSWORDS"]), folder)
     write_private(file, msgspec.json.encode(fleet).decode())
 
 

@@ -128,7 +128,7 @@ class Composed:
 
     def start(self, name: str) -> Child:
         """Start the service."""
-        return self.processes.start(name, self.command(name), self.environment(name))
+        return self.processes.start(name, self._alone(name, self.command(name)))
 
     def complete(self, name: str, timeout_s: float = 60) -> None:
         """Run a one-shot service to its end, which is a good one."""
@@ -138,8 +138,7 @@ class Composed:
     def run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """`docker compose run --rm NAME ARGUMENTS`."""
         return subprocess.run(
-            self.command(name, *arguments),
-            env=os.environ | self.environment(name),
+            self._alone(name, self.command(name, *arguments)),
             cwd=TREE,
             capture_output=True,
             text=True,
@@ -153,13 +152,7 @@ class Composed:
         said = [self.sight(name).translated(word) for word in words]
         command = ["/bin/sh", "-c", *said] if kind == "CMD-SHELL" else self._found(said)
         done = subprocess.run(
-            command,
-            env=os.environ | self.environment(name),
-            cwd=TREE,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=30,
+            self._alone(name, command), cwd=TREE, capture_output=True, text=True, check=False, timeout=30
         )
         return done.returncode == 0, done.stdout + done.stderr
 
@@ -179,6 +172,10 @@ class Composed:
             for (host, port), here in self.ports.items()
             if mine & set(self.services[host].get("networks") or ())
         }
+
+    def _alone(self, name: str, command: Sequence[str]) -> list[str]:
+        """The command in the environment of the service's container, and nothing of ours: what it lacks, it lacks."""
+        return ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in self.environment(name).items()), *command]
 
     @staticmethod
     def _found(command: Sequence[str]) -> list[str]:

@@ -111,7 +111,7 @@ def root() -> Iterator[Root]:
 def test_every_step_of_the_image_succeeds_and_it_ends_without_privileges(root: Root, target: str) -> None:
     root.build(target)
     assert root.user == "10001:10001"
-    for name in ("ledger", "keys", "payloads", "broker", "redis", "fleet", "secrets/broker", "secrets/reader"):
+    for name in ("ledger", "keys", "payloads", "broker", "redis", "fleet", "secrets/broker", "secrets/keys/release"):
         folder = root.place(f"/var/lib/mizzle/{name}")
         assert folder.stat().st_mode & 0o777 == 0o700
         assert os.geteuid() != 0 or folder.stat().st_uid == 10001

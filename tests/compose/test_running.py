@@ -1,7 +1,9 @@
 """docker-compose.yml runs: its own commands, environments, files and health checks, and a window through all of it."""
 
 import asyncio
+import signal
 import stat
+import subprocess
 import time
 from collections.abc import Callable
 from contextlib import aclosing
@@ -23,6 +25,7 @@ from mizzle.messages import Counted, Receipt
 from mizzle.releases import Release
 from mizzle.transport.bus import Arrived, BusEvent, Connected, Disconnected, Sent
 from services.local.fleet import Fleet
+from services.pipeline import FLOW
 from tests.compose.conftest import FEDERATION, PUMPS, SERVERS, SERVICES, Running, token
 from tests.examples.node import device as node_device
 
@@ -146,6 +149,33 @@ def reason(events: list[BusEvent]) -> int:
     return next(event.reason for event in events if isinstance(event, Sent))
 
 
+def test_redis_answers_nobody_without_a_password_and_keeps_services_from_what_is_not_theirs(running: Running) -> None:
+    password = (running.project.volume("services-secrets") / "redis.password").read_text().strip()
+    assert "NOAUTH" in redis_says(running, "PING")
+    assert "WRONGPASS" in redis_says(running, "PING", user="default", password="")
+    assert redis_says(running, "PING", user="mizzle", password=password) == "PONG"
+    denied = (("FLUSHALL",), ("CONFIG", "GET", "*"), ("SHUTDOWN",), ("KEYS", "*"), ("ACL", "LIST"), ("SET", "x", "1"))
+    for command in (*denied, ("FUNCTION", "FLUSH"), ("SCRIPT", "FLUSH")):
+        assert "NOPERM" in redis_says(running, *command, user="mizzle", password=password), command
+
+
+def redis_says(running: Running, *command: str, user: str | None = None, password: str | None = None) -> str:
+    """What Redis answers to this user's command."""
+    port = str(running.project.ports["redis", 6379])
+    identity = ["--user", user, "--pass", password or ""] if user else []
+    said = ["redis-cli", "-h", "127.0.0.1", "-p", port, "--no-auth-warning", *identity, *command]
+    done = subprocess.run(said, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip()
+
+
+def test_each_service_sees_the_key_it_signs_with_and_nobody_elses(running: Running) -> None:
+    for place in FLOW:
+        root = running.project.root(place.service.replace("_", "-"))
+        mounts = [path for path in root.rglob("*") if path.is_symlink()]
+        seen = [key.stem for mount in mounts for key in mount.rglob("*.key")]
+        assert seen == ([place.signs] if place.signs else []), place.service
+
+
 def test_the_demos_wrists_are_let_in_once(running: Running) -> None:
     running.project.complete("demo-tokens")
     fleet = running.project.volume("fleet") / "fleet.json"
@@ -156,6 +186,23 @@ def test_the_demos_wrists_are_let_in_once(running: Running) -> None:
     assert names <= {line.split(":")[0] for line in before[1].splitlines()}
     running.project.complete("demo-tokens")
     assert (fleet.read_text(), passwords.read_text()) == before
+
+
+def test_the_demos_fleet_enrols(running: Running) -> None:
+    """With the profile `demo` the broker starts after its tokens are made; here it reads them while it runs."""
+    running.project.complete("demo-tokens")
+    running.project.processes["broker"].kill(signal.SIGHUP)
+    fleet, homes = running.project.start("fleet"), running.project.volume("fleet")
+    assert eventually(lambda: all(belongs(homes / wrist) for wrist in TRAINING), 30), fleet.last_words
+    fleet.kill()
+
+
+def belongs(home: Path) -> bool:
+    """Whether the device of this home has its identity."""
+    if not (home / OUTBOX).exists():
+        return False
+    with Outbox(home / OUTBOX) as outbox:
+        return outbox.identity is not None
 
 
 def test_a_device_in_another_language_is_let_in_by_its_token_alone(running: Running) -> None:

@@ -26,9 +26,11 @@ def test_a_file_that_is_missing_or_empty_is_named_with_its_setting(tmp_path: Pat
             broker_password({VARIABLE: str(tmp_path / name)})
 
 
-def test_an_address_with_a_password_is_refused_and_the_password_not_repeated() -> None:
+@pytest.mark.parametrize("rest", ["127.0.0.1:1883", "127.0.0.1", "127.0.0.1:no-port", "[", "", "ses@me:1883"])
+@pytest.mark.parametrize("scheme", ["mqtt", "mqtts"])
+def test_an_address_with_a_password_is_refused_and_the_password_not_repeated(scheme: str, rest: str) -> None:
     with pytest.raises(Misconfigured, match="holds no password") as refused:
-        MqttBus("mqtt://reader:sesame@127.0.0.1:1883", "reader")
+        MqttBus(f"{scheme}://reader:sesame@{rest}", "reader")
     assert "sesame" not in str(refused.value)
 
 

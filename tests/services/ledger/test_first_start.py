@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 import stat
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from mizzle.errors import Misconfigured
 from services.ledger import keys
-from services.ledger.accounts import SERVICES, matches
+from services.ledger.accounts import SERVICES, admit, matches
 from services.ledger.engine import connect
 from services.ledger.first_start import planned, start
 from services.ledger.founding import Founded
@@ -100,6 +101,26 @@ def test_each_signing_service_is_given_the_key_it_signs_with_and_no_other(folder
         assert [path.name for path in (folder / "secrets/keys" / role).iterdir()] == [f"{role}.key"]
         assert keys.read(folder / "secrets/keys" / role, role).public_key == founded.public_keys[role]
         assert stat.S_IMODE((folder / f"secrets/keys/{role}/{role}.key").stat().st_mode) == 0o600
+
+
+def test_the_three_volumes_that_are_backed_up_bring_back_the_federation_and_its_devices(folder: Path) -> None:
+    founded = started(folder)
+    admit(folder / "secrets/broker/passwords", {"pump-1": "one"})
+    new = folder / "new"
+    new.mkdir()
+    for path in (
+        folder / "plan.toml",
+        folder / "w.safetensors",
+        *folder.glob("ledger.db*"),
+    ):  # with what SQLite has beside
+        shutil.copy(path, new)
+    for name in ("keys", "secrets/broker"):
+        shutil.copytree(folder / name, new / name)
+    assert started(new).public_keys == founded.public_keys
+    lines = {line.split(":")[0]: line for line in (new / "secrets/broker/passwords").read_text().splitlines()}
+    assert matches(lines["pump-1"], "one")
+    assert matches(lines["gateway"], (new / "secrets/gateway/broker.password").read_text().strip())
+    assert keys.read(new / "secrets/keys/release", "release").public_key == founded.public_keys["release"]
 
 
 def test_no_device_gets_the_name_of_a_services_account(folder: Path) -> None:

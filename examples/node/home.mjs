@@ -34,6 +34,7 @@ const bytesOf = (text) => Buffer.from(text, "base64");
 function fold(known, line) {
   if (line.counter !== undefined) known.counter = line.counter;
   if (line.identity !== undefined) known.identity = bytesOf(line.identity);
+  if (line.password !== undefined) known.password = line.password;
   if (line.newest !== undefined) known.newest = line.newest;
   if (line.kept !== undefined)
     known.waiting.set(line.kept, { sealed: bytesOf(line.sealed), payload: bytesOf(line.payload) });
@@ -43,8 +44,9 @@ function fold(known, line) {
   }
 }
 
-function* lines({ counter, identity, newest, waiting, receipts }) {
+function* lines({ counter, identity, password, newest, waiting, receipts }) {
   yield { counter, newest };
+  if (password) yield { password };
   if (identity) yield { identity: base64(identity) };
   for (const [id, { sealed, payload }] of waiting) yield { kept: id, sealed: base64(sealed), payload: base64(payload) };
   for (const [id, receipt] of [...receipts].slice(-MOST_RECEIPTS)) yield { ended: id, receipt: base64(receipt) };
@@ -56,6 +58,7 @@ export function openHome(folder) {
   const known = {
     counter: 1,
     identity: undefined,
+    password: undefined,
     newest: { window: 0, version: 0 },
     waiting: new Map(),
     receipts: new Map(),
@@ -74,6 +77,7 @@ export function openHome(folder) {
   return {
     key: signingKey(readFileSync(join(folder, "key"))),
     identity: () => known.identity,
+    password: () => known.password,
     newest: () => known.newest,
     waiting: () => known.waiting,
     counter: () => {
@@ -81,6 +85,7 @@ export function openHome(folder) {
       next += 1;
       return next - 1;
     },
+    knock: (password) => note({ password }),
     belong: (sealed) => note({ identity: base64(sealed) }),
     accept: (window, version) => note({ newest: { window, version } }),
     keep: (id, sealed, payload) => note({ kept: hex(id), sealed: base64(sealed), payload: base64(payload) }),

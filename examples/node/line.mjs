@@ -5,11 +5,13 @@ const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [250, 60_000];
 const jitter = (milliseconds) => milliseconds * (0.5 + Math.random());
 
 // An MQTT 5 session that comes back by itself, with growing pauses; nothing is published while it is down.
-export function connect(broker, name, { will, sessionExpiryInterval = 1_209_600 } = {}) {
+export function connect(broker, name, { password, will, sessionExpiryInterval = 1_209_600 } = {}) {
+  const user = new URL(broker).username;
   const line = mqtt.connect(broker, {
     protocolVersion: 5,
     clientId: name,
-    username: name,
+    ...(user ? {} : { username: name }), // else the one that stands in the address
+    ...(password ? { password } : {}),
     clean: sessionExpiryInterval === 0,
     keepalive: 30,
     resubscribe: false,

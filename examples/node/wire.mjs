@@ -144,6 +144,10 @@ export function parseToken(text) {
   return { federation: found[1], device: found[2], secret: found[3], receiptKey: Buffer.from(found[4], "hex") };
 }
 
+// What a device says to the broker; it shows nothing of the secret (schemas/README.md, section 2).
+export const brokerPassword = ({ secret }) =>
+  createHmac("sha256", secret).update("mizzle/1/broker-password").digest("base64url");
+
 export function proof({ federation, device, secret }, publicKey) {
   const said = Buffer.concat([Buffer.from(`mizzle/1/token\0${federation}\0${device}\0`), publicKey]);
   return createHmac("sha256", sha256(secret)).update(said).digest();

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -55,6 +56,15 @@ def proof(secret_digest: bytes, federation: str, device: str, public_key: bytes)
     """What shows that whoever brings `public_key` knows the secret with this SHA-256."""
     said = b"\0".join((b"mizzle/1/token", federation.encode(), device.encode(), public_key))
     return hmac.digest(secret_digest, said, "sha256")
+
+
+def broker_password(secret: str) -> str:
+    """What a device with this token says to the broker: derived from the secret, which it does not give away.
+
+    HMAC-SHA-256(secret's 32 digits, "mizzle/1/broker-password") as 43 characters of base64url.
+    """
+    derived = hmac.digest(secret.encode("ascii"), b"mizzle/1/broker-password", "sha256")
+    return urlsafe_b64encode(derived).rstrip(b"=").decode("ascii")
 
 
 def sealed_enrolment(token: Token, key: Signer, counter: int) -> bytes:

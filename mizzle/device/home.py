@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 OUTBOX: Final = "outbox.db"
 KEY: Final = "key"
+PASSWORD: Final = "broker-password"  # noqa: S105  # the name of the file that holds it
 
 _SEED_BYTES: Final = 32
 
@@ -48,16 +49,34 @@ def signing_key(home: Path) -> Key:
     """
     path = home / KEY
     if not path.exists():
-        _make(home)
-    mode = path.stat().st_mode & 0o777
-    if mode & 0o077:
-        raise Misconfigured(f"only this device may read its key; {path} has mode {mode:04o}: chmod 600 {path}")
+        _write(path, secrets.token_bytes(_SEED_BYTES))
+    _refuse_readable(path, "key")
     seed = path.read_bytes()
     if len(seed) != _SEED_BYTES:
         raise Misconfigured(
             f"a key is {_SEED_BYTES} bytes, {path} has {len(seed)}: restore it, or enrol in an empty MIZZLE_HOME"
         )
     return Key(seed)
+
+
+def keep_password(home: Path, password: str) -> None:
+    """Keep the password for the broker, in place of an older one; only in a claimed home."""
+    path = home / PASSWORD
+    if not path.exists() or path.read_text() != password:
+        _write(path, password.encode("ascii"))
+
+
+def kept_password(home: Path) -> str | None:
+    """The password for the broker; None if none was kept, as in a home from before there were any.
+
+    Raises:
+        Misconfigured: others may read the file.
+    """
+    path = home / PASSWORD
+    if not path.exists():
+        return None
+    _refuse_readable(path, "password")
+    return path.read_text()
 
 
 def _lock(lock: int, home: Path) -> None:
@@ -67,18 +86,24 @@ def _lock(lock: int, home: Path) -> None:
         raise Misconfigured(f"another device runs in {home}: stop it, or give this one another MIZZLE_HOME") from error
 
 
-def _make(home: Path) -> None:
-    """Write a fresh key so that a loss of power leaves all of it or nothing."""
-    new = home / f"{KEY}.new"
+def _refuse_readable(path: Path, what: str) -> None:
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        raise Misconfigured(f"only this device may read its {what}; {path} has mode {mode:04o}: chmod 600 {path}")
+
+
+def _write(path: Path, body: bytes) -> None:
+    """Write a file for this device alone, so that a loss of power leaves all of it or what was there."""
+    new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     file = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     try:
-        os.write(file, secrets.token_bytes(_SEED_BYTES))
+        os.write(file, body)
         os.fsync(file)
     finally:
         os.close(file)
-    new.rename(home / KEY)
-    folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    new.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:

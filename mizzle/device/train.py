@@ -25,7 +25,7 @@ from mizzle.device import enrol
 from mizzle.device.effects import Train
 from mizzle.device.environment import ENVIRONMENT, environment
 from mizzle.device.events import Declined
-from mizzle.device.home import OUTBOX, claimed, signing_key
+from mizzle.device.home import OUTBOX, claimed, keep_password, kept_password, signing_key
 from mizzle.device.life import Connect, Life
 from mizzle.device.outbox import Outbox
 from mizzle.device.states import Me, Member
@@ -37,6 +37,7 @@ from mizzle.messages import Identity
 from mizzle.transport.bus import Bus, Will
 from mizzle.transport.clock import now
 from mizzle.transport.mqtt_bus import MqttBus
+from mizzle.transport.passwords import broker_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,10 +56,10 @@ F = TypeVar("F", bound=TrainFunction)
 class Device:
     """A device of a federation: it trains when it is invited, and keeps every update until its receipt has come.
 
-    `broker` is `mqtt://host:port`; `home` a folder of its own, for its key and its outbox. `token` is wanted until
-    the device belongs, `name` is only checked, `seed` makes its shuffling repeat. A test fleet replaces attributes:
-    `encode` makes a payload of what was learned, `on_trained` is called between training and sealing, `connect` makes
-    the line.
+    `broker` is `mqtt://host:port`; `home` a folder of its own, for its key, outbox and broker password. `token` is
+    wanted until the device belongs, `name` is only checked, `seed` makes its shuffling repeat. A test fleet replaces
+    attributes: `encode` makes a payload of what was learned, `on_trained` is called between training and sealing,
+    `connect` makes the line, with `password`, which is known from `run` or `enrol` on.
     """
 
     def __init__(
@@ -71,10 +72,13 @@ class Device:
         self.connect: Connect = self._over_mqtt
         self._function: TrainFunction | None = None
         self._stopping = threading.Event()
+        self.password: str | None = None
 
     @classmethod
     def from_env(cls) -> Self:
         """The device that MIZZLE_BROKER, MIZZLE_HOME, MIZZLE_TOKEN, MIZZLE_DEVICE and MIZZLE_SEED describe.
+
+        A broker that gives out passwords of its own has this device's in the file MIZZLE_BROKER_PASSWORD_FILE.
 
         Raises:
             Misconfigured: one that is wanted is not set, or is not what it should be.
@@ -146,6 +150,7 @@ class Device:
         with claimed(self.home), Outbox(self.home / OUTBOX) as outbox:
             key = signing_key(self.home)
             rights = self._rights(outbox, key)
+            self.password = self._kept_password(rights)
             yield Life(Me(rights.federation, rights.device, key), rights, outbox, self.connect, do)
 
     def _rights(self, outbox: Outbox, key: Key) -> Token | Identity:
@@ -162,8 +167,16 @@ class Device:
                 )
         return rights
 
+    def _kept_password(self, rights: Token | Identity) -> str | None:
+        """The password for the broker: of a file, if one is named; else of the token, kept from the first start on."""
+        if (given := broker_password(environment())) is not None:
+            return given
+        if self.token and (rights is self.token or kept_password(self.home) is None):
+            keep_password(self.home, enrol.broker_password(self.token.secret))
+        return kept_password(self.home)
+
     def _over_mqtt(self, device: str, will: Will | None) -> Bus:
-        return MqttBus(self.broker, device, will=will)
+        return MqttBus(self.broker, device, password=self.password, will=will)
 
     @contextmanager
     def _until_signalled(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ import time
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from mizzle.errors import Misconfigured
 from mizzle.transport.bus import Disconnected, Sent
@@ -38,7 +38,9 @@ _log = logging.getLogger(__name__)
 class MqttBus:
     """A `mizzle.transport.bus.Bus` to the MQTT 5 broker at `url` (`mqtt://host:port`, TCP).
 
-    The session is that of `client_id`, and so are the rights unless another `user` is given.
+    The session is that of `client_id`, and so are the rights, unless another `user` is given or the address names one
+    (`mqtt://user@host:port`). A password is never part of an address, which is written into logs and seen in lists of
+    processes.
 
     The session outlives a connection by `session_expiry_s`. After a loss the bus pauses 0.25 s, then twice as long each
     time, up to `max_backoff_s`; chance shortens each pause by up to a half. At most `queue_bytes` of publications wait
@@ -57,6 +59,7 @@ class MqttBus:
         client_id: str,
         *,
         user: str | None = None,
+        password: str | None = None,
         will: Will | None = None,
         session_expiry_s: int = 14 * 24 * 3600,
         receive_maximum: int = 100,
@@ -68,7 +71,7 @@ class MqttBus:
         goodbye_s: float = 2.0,
     ) -> None:
         terms = Terms(session_expiry_s, receive_maximum, receive_bytes, manual_ack, keepalive_s)
-        self._line = Line(_address(url, client_id, user or client_id), terms, will, self._settled)
+        self._line = Line(_address(url, client_id, user, password), terms, will, self._settled)
         self._max_backoff_s, self._queue_bytes, self._goodbye_s = max_backoff_s, queue_bytes, goodbye_s
         self._listener: Listener = _log_only
         self._thread = threading.Thread(target=self._live, name=f"bus-{client_id}", daemon=True)
@@ -195,14 +198,26 @@ class MqttBus:
         return self._until is not None and time.monotonic() > self._until + self._goodbye_s
 
 
-def _address(url: str, client_id: str, user: str) -> Address:
+def _address(url: str, client_id: str, user: str | None, password: str | None) -> Address:
+    named, _, _ = url.rpartition("@")
+    if ":" in named.partition("//")[2]:
+        raise Misconfigured(
+            "a broker's address holds no password, which others could read there: write it into a file that only you "
+            "may read, and name that in MIZZLE_BROKER_PASSWORD_FILE"
+        )
+    parts = _parts(url)
+    if parts is None:
+        raise Misconfigured(f"a broker's address is mqtt://HOST:PORT or mqtt://USER@HOST:PORT, got {url!r}")
+    return Address(parts.hostname or "", parts.port or 0, client_id, user or parts.username or client_id, password)
+
+
+def _parts(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        if parts.scheme == "mqtt" and parts.hostname and parts.port:
-            return Address(parts.hostname, parts.port, client_id, user)
+        is_whole = parts.scheme == "mqtt" and parts.hostname and parts.port
     except ValueError:
-        pass
-    raise Misconfigured(f"a broker's address is mqtt://HOST:PORT, got {url!r}")
+        return None
+    return parts if is_whole else None
 
 
 def _log_only(event: BusEvent) -> None:

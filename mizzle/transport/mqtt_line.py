@@ -22,7 +22,7 @@ import os
 import select
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5
@@ -76,6 +76,7 @@ class Address:
     port: int
     client_id: str
     user: str
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -179,7 +180,7 @@ class Line:
             protocol=MQTTv5,
             manual_ack=self._terms.manual_ack,
         )
-        client.username_pw_set(self._address.user)
+        client.username_pw_set(self._address.user, self._address.password)
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages = 0  # `_hand_over` counts them
         if will:
@@ -229,7 +230,7 @@ class Line:
 
     def _on_connect(self, _client: Client, _user: Any, flags: ConnectFlags, reason: ReasonCode, granted: Any) -> None:  # noqa: ANN401  # paho's callbacks
         if reason.is_failure:
-            self._why = f"the broker refuses {self._address.client_id}: {reason}"
+            self._why = f"the broker refuses {self._address.user}: {reason}"
             return
         self.generation += 1
         self._accepted = True

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mizzle import topics
 from mizzle.transport.mqtt_bus import MqttBus
+from mizzle.transport.passwords import read as read_password
 from services.gateway import deliver, receive
 from services.gateway.courier import Courier
 from services.gateway.deliver import Delivery
@@ -39,15 +41,14 @@ def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
     """Be the gateway until `stopping()`, or until one of its threads has ended."""
     ground, settings = equipment.ground, equipment.settings
     federation = ground.plan.federation
-    coming = MqttBus(
+    line = partial(
+        MqttBus,
         settings.broker,
-        "gateway",
-        receive_maximum=RECEIVE_MAXIMUM,
-        receive_bytes=RECEIVE_BYTES,
-        manual_ack=True,
+        password=read_password(settings.broker_password_file) if settings.broker_password_file else None,
         max_backoff_s=MOST_BACKOFF_S,
     )
-    going = MqttBus(settings.broker, "gateway-delivery", will=will(federation), max_backoff_s=MOST_BACKOFF_S)
+    coming = line("gateway", receive_maximum=RECEIVE_MAXIMUM, receive_bytes=RECEIVE_BYTES, manual_ack=True)
+    going = line("gateway-delivery", will=will(federation))
     heartbeat, courier, inbox = Heartbeat(going, coming, federation), Courier(going), Inbox()
     mirror = Mirror(Originals.of(equipment), courier)
     intake = Intake(

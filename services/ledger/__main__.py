@@ -1,4 +1,4 @@
-"""`python -m services.ledger create | token | migrate | verify`: what an operator does with the ledger by hand."""
+"""`python -m services.ledger create | setup | token | keys | migrate | verify`: what an operator does by hand."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import Annotated, Final
 
 import typer
 
+from mizzle.device.enrol import broker_password, parse
 from mizzle.errors import Away, Forged, Misconfigured, MizzleError
 from services.ledger import audit
+from services.ledger.accounts import admit
 from services.ledger.engine import connect, reading
-from services.ledger.founding import found, open_founded, planned
+from services.ledger.first_start import start
+from services.ledger.founding import Founded, found, open_founded, planned
 from services.ledger.ledger import refuse_other_tables
 from services.ledger.migrate import migrate
 
 MISCONFIGURED: Final = 3
 UNREACHABLE: Final = 6
 UNVERIFIED: Final = 9
+RELOAD: Final = "docker compose kill -s HUP broker"
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help="The ledger of a federation."
@@ -33,10 +37,19 @@ def create(
     keys: Annotated[Path, typer.Option(envvar="MIZZLE_KEYS", help="the folder that the private keys are written to")],
 ) -> None:
     """Found a federation: its tables, its private keys, its plan and first model."""
-    read, model = planned(plan)
-    founded = found(ledger, read, model, keys)
-    for role, key in founded.public_keys.items():
-        typer.echo(f"{role} {key.hex()}")
+    wanted, model = planned(plan)
+    _show_keys(found(ledger, wanted, model, keys))
+
+
+@app.command()
+def setup(
+    ledger: Url,
+    plan: Annotated[Path, typer.Option(envvar="MIZZLE_PLAN", help="a plan.toml with its model beside it")],
+    keys: Annotated[Path, typer.Option(envvar="MIZZLE_KEYS", help="the folder of the private keys")],
+    passwords: Annotated[Path, typer.Option(envvar="MIZZLE_PASSWORDS", help="the folder of everybody's passwords")],
+) -> None:
+    """Make what a deployment's first start needs; do nothing if all of it is there."""
+    _show_keys(start(ledger, plan, keys, passwords))
 
 
 @app.command()
@@ -44,9 +57,27 @@ def token(
     ledger: Url,
     device: Annotated[str, typer.Argument(help="the device's name")],
     federation: Annotated[str, typer.Option(envvar="MIZZLE_FEDERATION", help="the federation it is to join")],
+    broker: Annotated[
+        Path | None,
+        typer.Option(envvar="MIZZLE_BROKER_PASSWORDS", help="the broker's password file, if it has one"),
+    ] = None,
 ) -> None:
-    """Print the line with which a device may enrol, once, within seven days."""
-    typer.echo(open_founded(ledger, federation).token(device))
+    """Print the line with which a device may enrol, once, within seven days, and let it in at the broker."""
+    line = open_founded(ledger, federation).token(device)
+    if broker is not None:
+        admit(broker, {device: broker_password(parse(line).secret)})
+    typer.echo(line)
+    if broker is not None:
+        typer.echo(f"{device} is let in once the broker reads its passwords again; now run: {RELOAD}", err=True)
+
+
+@app.command("keys")
+def show_keys(
+    ledger: Url,
+    federation: Annotated[str, typer.Option(envvar="MIZZLE_FEDERATION", help="the federation they belong to")],
+) -> None:
+    """Print the federation's public keys; integrators verify releases with `release`."""
+    _show_keys(open_founded(ledger, federation))
 
 
 @app.command("migrate")
@@ -76,6 +107,11 @@ def _head(noted: str) -> audit.Head | None:
         return audit.Head(int(seq), bytes.fromhex(digest))
     except ValueError as error:
         raise Misconfigured(f"--head is SEQ:HASH as verify prints it, got {noted!r}") from error
+
+
+def _show_keys(founded: Founded) -> None:
+    for role, key in founded.public_keys.items():
+        typer.echo(f"{role} {key.hex()}")
 
 
 def main() -> int:

@@ -67,6 +67,11 @@ def find(tx: Connection, federation: str) -> Federation:
     return Federation(ledger=row.ledger, epoch=row.epoch, plan=row.plan, model_digest=row.model_digest)
 
 
+def names(tx: Connection) -> frozenset[str]:
+    """The federations of this ledger."""
+    return frozenset(tx.execute(select(FEDERATIONS.c.federation)).scalars())
+
+
 def server_keys(tx: Connection, federation: str) -> tuple[ServerKey, ...]:
     """The federation's public keys, by the name of their roles."""
     wanted = select(SERVER_KEYS).where(SERVER_KEYS.c.federation == federation).order_by(SERVER_KEYS.c.role)

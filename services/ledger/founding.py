@@ -10,14 +10,13 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy.exc import IntegrityError
-
 from mizzle.errors import Misconfigured
 from mizzle.grid import has_room
 from mizzle.plan import from_toml, refuse_contradictions
 from mizzle.terms import bound_of, mechanism_of
 from mizzle.vocabulary import FULL_WEIGHT
 from services.ledger import audit, blobs, enrolments, federations, keys
+from services.ledger.accounts import SERVICES
 from services.ledger.engine import connect, reading, writing
 from services.ledger.ledger import refuse_other_tables
 from services.ledger.migrate import migrate
@@ -47,10 +46,12 @@ class Founded:
         """The line with which `device` may enrol, once, within `life_ms`; a token that it has not used is void.
 
         Raises:
-            Misconfigured: this is no device's name, or the device has enrolled.
+            Misconfigured: this is no device's name, or a service's, or the device has enrolled.
         """
         if not _DEVICE.fullmatch(device):
             raise Misconfigured(f"a device's name is 1 to 64 of A-Z a-z 0-9 _ -, got {device!r}")
+        if device in SERVICES:
+            raise Misconfigured(f"{device} is a service's account at the broker: give the device another name")
         secret, now = secrets.token_hex(16), _now()
         with writing(self.engine) as tx:
             if enrolments.device(tx, self.federation, device) is not None:
@@ -67,23 +68,25 @@ class Founded:
 def found(url: str, plan: Plan, model: bytes, folder: Path) -> Founded:
     """A new federation of `plan` in the ledger at `url`, which is made if there is none; its keys lie in `folder`.
 
+    Cut off at any moment, it has founded nothing, or all but the last step, `keys.adopt`, which may be done later.
+
     Raises:
         Misconfigured: the plan cannot work, the model is another one, or the federation or a key exists.
     """
     _refuse_unworkable(plan, model)
     engine = connect(url, new=True)
     migrate(engine)
-    made = {role: key.public_key for role, key in keys.make(folder).items()}
     now = _now()
-    try:
-        with writing(engine) as tx:
-            federations.insert_new(tx, secrets.token_hex(8), plan, made, now)
-            blobs.put(tx, model)
-            body = {"plan": plan.digest.hex(), "model": plan.model.digest.hex()}
-            body |= {f"{role}_key": key.hex() for role, key in made.items()}
-            audit.append(tx, audit.Act(plan.federation, now, "operator", "federation.founded", plan.federation, body))
-    except IntegrityError as error:
-        raise Misconfigured(f"federation {plan.federation!r} is in this ledger already: choose another name") from error
+    with writing(engine) as tx:
+        if plan.federation in federations.names(tx):
+            raise Misconfigured(f"federation {plan.federation!r} is in this ledger already: choose another name")
+        made = {role: key.public_key for role, key in keys.draft(folder).items()}
+        federations.insert_new(tx, secrets.token_hex(8), plan, made, now)
+        blobs.put(tx, model)
+        body = {"plan": plan.digest.hex(), "model": plan.model.digest.hex()}
+        body |= {f"{role}_key": key.hex() for role, key in made.items()}
+        audit.append(tx, audit.Act(plan.federation, now, "operator", "federation.founded", plan.federation, body))
+    keys.adopt(folder, made)
     return Founded(plan.federation, made, engine)
 
 

@@ -1,4 +1,8 @@
-"""The federation's private keys: one file per role, a seed of 64 hexadecimal digits that only its owner may read."""
+"""The federation's private keys: one file per role, a seed of 64 hexadecimal digits that only its owner may read.
+
+A founding drafts them in a folder below, and adopts them once the ledger names them: one that is cut off in the middle
+leaves keys that have signed nothing, and the next one makes others.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,47 @@ from typing import TYPE_CHECKING, Final, get_type_hints
 from mizzle.envelope import Key
 from mizzle.errors import Misconfigured
 from mizzle.messages import ServerKey
+from services.ledger.private import sync, write_private
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 ROLES: Final[tuple[str, ...]] = get_type_hints(ServerKey)["role"].__args__
+DRAFT: Final = "draft"
 
 
-def make(folder: Path) -> dict[str, Key]:
-    """A new key of every role, written into `folder`.
+def draft(folder: Path) -> dict[str, Key]:
+    """A new key of every role, which is the federation's once it is adopted; drafts of an earlier founding go.
 
     Raises:
-        Misconfigured: one is there already; a key is never replaced.
+        Misconfigured: a key is there already; it is never replaced.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return {role: _made(_path(folder, role)) for role in ROLES}
+    for role in ROLES:
+        if (path := _path(folder, role)).exists():
+            raise Misconfigured(f"{path} is there already: keys are never replaced, choose another folder")
+    (folder / DRAFT).mkdir(parents=True, exist_ok=True, mode=0o700)
+    return {role: _made(_path(folder / DRAFT, role)) for role in ROLES}
+
+
+def adopt(folder: Path, public_keys: Mapping[str, bytes]) -> None:
+    """Take over from the drafts the keys that the ledger names, by role; those that were taken over stay."""
+    for role in ROLES:
+        drafted = _path(folder / DRAFT, role)
+        if drafted.exists() and read(folder / DRAFT, role).public_key == public_keys[role]:
+            drafted.replace(_path(folder, role))
+    sync(folder)
+
+
+def copy(folder: Path, role: str, into: Path) -> None:
+    """Have the key of this role, and no older one, in the folder `into` as well.
+
+    Raises:
+        Misconfigured: as `read`.
+    """
+    read(folder, role)
+    into.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_private(_path(into, role), _path(folder, role).read_text())
 
 
 def read(folder: Path, role: str) -> Key:
@@ -47,12 +77,5 @@ def _path(folder: Path, role: str) -> Path:
 
 def _made(path: Path) -> Key:
     seed = os.urandom(32)
-    try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise Misconfigured(f"{path} is there already: keys are never replaced, choose another folder") from error
-    with os.fdopen(file, "w") as writing:
-        writing.write(seed.hex() + "\n")
-        writing.flush()
-        os.fsync(writing.fileno())
+    write_private(path, f"{seed.hex()}\n")
     return Key(seed)

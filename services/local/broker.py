@@ -99,7 +99,7 @@ def _mosquitto_command(folder: Path, port: int) -> tuple[str, ...]:
     acl.chmod(0o600)
     template = Template((CONFIG / "mosquitto.conf").read_text())
     config = folder / "mosquitto.conf"
-    config.write_text(template.substitute(port=port, acl=acl, state=f"{folder}/"))
+    config.write_text(template.substitute(port=port, acl=acl, both=CONFIG / "both", state=f"{folder}/"))
     return binary, "-c", str(config)
 
 

@@ -43,7 +43,10 @@ LONGEST_AWAY_S: Final = 20.0
 
 
 class Wrist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One device: its script as a module, its settings, and what befalls it from which window on."""
+    """One device: its script as a module, its settings, and what befalls it from which window on.
+
+    A broker that its settings do not name is the one that the process's own MIZZLE_BROKER names.
+    """
 
     name: str
     script: str
@@ -119,7 +122,7 @@ def say(**event: object) -> None:
 
 def live(wrist: Wrist, misfortunes: Misfortunes) -> None:
     """Run the device's script in this thread, until the process ends."""
-    settings = dict(wrist.environment)
+    settings = {name: value for name, value in os.environ.items() if name == "MIZZLE_BROKER"} | wrist.environment
     if wrist.name in misfortunes.networks:
         settings["MIZZLE_BROKER"] = f"mqtt://127.0.0.1:{misfortunes.networks[wrist.name].port}"
     ENVIRONMENT.set(settings)
@@ -135,7 +138,7 @@ def _arrange(wrist: Wrist, misfortunes: Misfortunes, device: Device) -> None:
 
 def _line(device: Device, name: str, will: Will | None) -> Bus:
     """A line that tries again soon: the demo is short, and the broker is ours."""
-    return MqttBus(device.broker, name, will=will, max_backoff_s=LONGEST_PAUSE_S)
+    return MqttBus(device.broker, name, password=device.password, will=will, max_backoff_s=LONGEST_PAUSE_S)
 
 
 def main(path: Path) -> None:

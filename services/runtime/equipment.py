@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from mizzle.errors import Misconfigured
 from mizzle.moves import Ground
 from mizzle.topics import Keyspace
+from mizzle.transport.passwords import read as read_password
 from services.ledger.keys import read
 from services.ledger.ledger import Ledger
 from services.runtime.metrics import LoopFigures, Meters
@@ -69,7 +70,9 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
 
 def log_of(hop: Hop, settings: Settings, ledger: Ledger) -> RedisLog:
     """The hop's log in this ledger's part of Redis."""
-    return RedisLog(connected(settings.redis_url), Keyspace(ledger.name, settings.federation), hop)
+    file = settings.redis_password_file
+    password = read_password(file, "MIZZLE_REDIS_PASSWORD_FILE") if file else None
+    return RedisLog(connected(settings.redis_url, password), Keyspace(ledger.name, settings.federation), hop)
 
 
 class Unsigned:

@@ -156,7 +156,7 @@ class Output:
     body: bytes
 
 
-def connected(url: str) -> redis.Redis:
+def connected(url: str, password: str | None = None) -> redis.Redis:
     """A client of the Redis at `url`; it retries nothing by itself and answers in the shapes of RESP 2.
 
     Raises:
@@ -164,7 +164,12 @@ def connected(url: str) -> redis.Redis:
     """
     try:
         return redis.Redis.from_url(
-            url, protocol=2, retry=Retry(NoBackoff(), 0), socket_timeout=5.0, socket_connect_timeout=2.0
+            url,
+            password=password,
+            protocol=2,
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=5.0,
+            socket_connect_timeout=2.0,
         )
     except ValueError as error:
         raise Misconfigured(f"REDIS_URL is redis://HOST:PORT/DB, got {url!r}: {error}") from error

@@ -12,6 +12,7 @@ import pytest
 
 from mizzle import topics
 from mizzle.blobs import pieces
+from mizzle.device.enrol import broker_password
 from services.local.broker import Broker
 from services.local.processes import Processes
 from tests.contract.test_vectors import VECTORS
@@ -37,6 +38,15 @@ def test_every_golden_vector_comes_out_and_every_bad_one_is_refused() -> None:
     )
     wanted = {f"{side} {kind}" for side, of_side in READ.items() for kind in of_side}
     assert found["count"] == {kind: number for kind, number in kinds.items() if kind in wanted}
+
+
+def test_a_device_derives_the_password_for_its_broker_as_mizzle_does() -> None:
+    secret = "0123456789abcdef0123456789abcdef"  # noqa: S105  # of no token
+    program = (
+        f"import {{ brokerPassword }} from './node/wire.mjs'; console.log(brokerPassword({{ secret: '{secret}' }}))"
+    )
+    done = run_node("examples", "--input-type=module", "-e", program)
+    assert done.stdout.strip() == broker_password(secret)
 
 
 @dataclass

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from mizzle.codecs.hadamard import Hadamard
+from mizzle.device.enrol import broker_password
 from mizzle.device.task import Decline, Task
-from mizzle.device.train import Device
+from mizzle.device.train import ENVIRONMENT, Device, _declines
 from mizzle.errors import Away, Misconfigured
 from mizzle.grid import rotate_back
 from mizzle.messages import Decline as Declined
@@ -19,6 +20,7 @@ from mizzle.messages import Enrolment, Presence
 from mizzle.model import flat, flat_of, named
 from mizzle.terms import grid_of
 from mizzle.transport.memory import MemoryBroker, MemoryBus
+from mizzle.transport.passwords import VARIABLE
 from tests.mizzle.device.federation import MODEL, Federation
 from tests.mizzle.device.fleet import Running, device_in, receipts, sends, waiting
 from tests.mizzle.device.gateway import Delivered, Gateway
@@ -255,3 +257,17 @@ def test_a_device_without_token_or_training_function_refuses_to_start(tmp_path: 
         device_in(MemoryWorld(), tmp_path, None).run()
     with pytest.raises(Misconfigured, match=r"@device\.train"):
         Device("mqtt://127.0.0.1:1", tmp_path).run()
+
+
+def test_a_password_in_a_file_takes_the_place_of_the_one_that_the_token_says(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("of this broker's own\n")
+    token = f"mzt1.pumps.pump-1.{'0' * 32}.{'1' * 64}"
+    device = Device("mqtt://127.0.0.1:1", tmp_path / "home", token=token)
+    for given, password in (
+        ({}, broker_password("0" * 32)),
+        ({VARIABLE: str(tmp_path / "password")}, "of this broker's own"),
+    ):
+        before = ENVIRONMENT.set(given)
+        with device._life(_declines):
+            assert device.password == password
+        ENVIRONMENT.reset(before)

@@ -69,6 +69,8 @@ class Barn:
             reader.subscribe(topics.every_piece(self.name, digest))
             for said in reader.heard():
                 parsed = topics.parse_blob(said.topic)
+                if not said.payload:  # it is taken down just now
+                    return None
                 if parsed and (whole := assembly.add(parsed[1], said.payload)) is not None:
                     return whole
         return None

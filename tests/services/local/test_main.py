@@ -40,12 +40,12 @@ def test_what_is_no_command_is_answered_with_the_usage(arguments: tuple[str, ...
         ("model = 5", "names the model beside the plan, got 5"),
         ('model = "nowhere.safetensors"', "nowhere.safetensors cannot be read"),
         (PLAN.read_text().replace("quorum", "quorun"), "did you mean 'quorum'"),
-        ("\x00\xff", "is no TOML"),
+        ("\udcff", "is no TOML"),
     ],
 )
 def test_a_plan_that_is_none_is_answered_with_what_is_wrong(tmp_path: Path, text: str, what: str) -> None:
     shutil.copy(PLAN.with_name("mlp-36-64-7.safetensors"), tmp_path)
-    (tmp_path / "plan.toml").write_text(text, encoding="latin-1", errors="replace")
+    (tmp_path / "plan.toml").write_text(text, errors="surrogateescape")
     status, said = run("up", "--plan", str(tmp_path / "plan.toml"))
     assert (status, "Traceback" in said) == (CONFIGURATION, False)
     assert what in said

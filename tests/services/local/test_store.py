@@ -39,9 +39,8 @@ def test_what_a_kill_leaves_is_chosen(children: Processes, kind: Kind, aof: Aof,
         assert client.exists("received") == remembers
 
 
-def test_a_store_that_is_given_is_used_and_none_started(children: Processes) -> None:
-    url = "redis://elsewhere:6379/3"
-    assert open_store(children, environ={"REDIS_URL": url}) == url
+def test_a_store_that_is_given_is_used_and_none_started(children: Processes, redis_url: str) -> None:
+    assert open_store(children, environ={"REDIS_URL": redis_url}) == redis_url
     assert children.tend() == ()
     assert not (children.folder / "store").exists()
 

@@ -2,6 +2,9 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import ConstantBackoff
+from redis.exceptions import BusyLoadingError
+from redis.retry import Retry
 
 from services.local.processes import Processes
 from services.local.store import Aof, Kind, open_store, store_command, stores
@@ -35,7 +38,10 @@ def test_what_a_kill_leaves_is_chosen(children: Processes, kind: Kind, aof: Aof,
     children["store"].kill()
     children["store"].wait(5)
     wait_for_port(int(url.rpartition(":")[2].removesuffix("/0")), children.restart("store"))
-    with redis.Redis.from_url(url) as client:
+    # It listens before it has read its file; until then it answers that it is busy loading.
+    with redis.Redis.from_url(
+        url, retry=Retry(ConstantBackoff(0.05), 200), retry_on_error=[BusyLoadingError]
+    ) as client:
         assert client.exists("received") == remembers
 
 

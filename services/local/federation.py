@@ -19,7 +19,7 @@ from services.ledger.founding import Founded, found
 from services.ledger.ledger import Ledger
 from services.local.broker import Broker, start_broker
 from services.local.processes import Processes
-from services.local.store import open_store
+from services.local.store import Kind, open_store
 from services.pipeline import FLOW
 
 if TYPE_CHECKING:
@@ -74,12 +74,13 @@ def running(
     model: bytes,
     *,
     keep_payloads: bool,
+    store: Kind | None = None,
     metrics: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Federation]:
     """A federation of `plan` in `folder`, all its services running; on leaving, every process is ended.
 
     In a Redis that was there before, nothing of it stays either. `metrics` says at which HOST:PORT a service shows its
-    figures; one that is not named shows none.
+    figures; one that is not named shows none. `store` says which Redis is started, else it is the best there is.
     """
     ledger = f"sqlite:///{folder / 'ledger.db'}"
     with ExitStack() as after:
@@ -87,7 +88,7 @@ def running(
             after.callback(_forget, os.environ["REDIS_URL"], ledger, plan.federation)
         processes = after.enter_context(Processes(folder))
         broker = start_broker(processes, keep=True)
-        redis_url = open_store(processes, keep=True)
+        redis_url = open_store(processes, kind=store, keep=True)
         founded = found(ledger, plan, model, folder / "keys")
         federation = Federation(folder, processes, broker, plan, founded, redis_url)
         settings = {

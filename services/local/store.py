@@ -24,7 +24,12 @@ def stores() -> tuple[Kind, ...]:
 
 
 def open_store(
-    children: Processes, aof: Aof = "everysec", *, keep: bool = False, environ: Mapping[str, str] = os.environ
+    children: Processes,
+    aof: Aof = "everysec",
+    kind: Kind | None = None,
+    *,
+    keep: bool = False,
+    environ: Mapping[str, str] = os.environ,
 ) -> str:
     """The URL of the Redis to use: REDIS_URL if it is set, else that of one started here.
 
@@ -32,7 +37,7 @@ def open_store(
         Misconfigured: there is no Redis at REDIS_URL.
     """
     if not (url := environ.get("REDIS_URL")):
-        return start_store(children, aof, keep=keep)
+        return start_store(children, aof, kind, keep=keep)
     try:
         with redis.Redis.from_url(url, socket_timeout=PATIENCE_S) as client:
             client.ping()

@@ -1,0 +1,50 @@
+"""What a run's raw counts mean for each update, and whether the run is to be believed; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from bench.run import Ran
+    from bench.yardstick import Bare
+
+MOST_RATIO: Final = 3.0
+"""The goal: the server's processor time for an update is at most so many times that of the yardstick."""
+
+
+def figures(ran: Ran, bare: Bare) -> dict[str, Any]:
+    """The figures of a run beside those of the yardstick, as they are written to a JSON file."""
+    load = ran.load
+    cpu_ms = {name: 1000 * seconds / load.updates for name, seconds in ran.cpu_s.items()}
+    server = sum(cpu_ms.values())
+    noise = ran.noise_ms / load.window
+    return {
+        "elements": load.elements,
+        "bits": load.bits,
+        "updates": load.updates,
+        "window": load.window,
+        "windows": load.windows,
+        "updates_per_s": round(load.updates / ran.seconds, 1),
+        "server_cpu_ms_per_update": round(server, 4),
+        "bare_updates_per_s": bare.bare_updates_per_s,
+        "bare_cpu_ms_per_update": bare.bare_cpu_ms_per_update,
+        "ratio": round(server / bare.bare_cpu_ms_per_update, 3),
+        "bytes_per_update": round(ran.bytes_up / load.updates, 1),
+        "cpu_ms_per_update": {name: round(spent, 4) for name, spent in cpu_ms.items()},
+        "noise_ms_per_window": round(ran.noise_ms, 1),
+        "noise_ms_per_update": round(noise, 4),
+        "noise_share_of_server_cpu": round(noise / server, 3),
+        "peak_mb": {name: round(peak, 1) for name, peak in ran.peak_mb.items()},
+        "counted": ran.counted,
+        "receipts_delivered": ran.receipts,
+        "fsync_p50_ms": round(ran.machine.fsync_p50_ms, 3),
+        "load_average": round(ran.machine.load_average, 2),
+        "idle_share": round(ran.machine.idle_share, 3),
+    }
+
+
+def missing(ran: Ran) -> str | None:
+    """Why the run has failed: what it counted, what it answered and what was sent are not the same."""
+    if ran.counted == ran.receipts == ran.load.updates:
+        return None
+    return f"{ran.load.updates} updates were sent, {ran.counted} were counted and {ran.receipts} receipts delivered"

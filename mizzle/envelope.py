@@ -26,6 +26,7 @@ import hashlib
 import struct
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Final, Protocol
 
 from nacl.exceptions import BadSignatureError
@@ -73,14 +74,18 @@ class Key:
 
     seed: bytes
 
-    @property
+    @cached_property
     def public_key(self) -> bytes:
         """The 32 bytes that others verify with."""
-        return bytes(SigningKey(self.seed).verify_key)
+        return bytes(self._signing.verify_key)
 
     def sign(self, message: bytes) -> bytes:
         """The signature of `message`; the same every time."""
-        return SigningKey(self.seed).sign(message).signature
+        return self._signing.sign(message).signature
+
+    @cached_property
+    def _signing(self) -> SigningKey:
+        return SigningKey(self.seed)
 
     def __repr__(self) -> str:
         """The key's id and never its seed: this may reach a log."""

@@ -35,6 +35,9 @@ class Up(StrEnum):
     DECLINE = "decline"
 
 
+_KINDS: Final = frozenset(Up)
+
+
 @dataclass(frozen=True)
 class UpTopic:
     """Where something came from: the broker lets only this device publish there."""
@@ -105,7 +108,7 @@ def parse_up(topic: str) -> UpTopic:
         Unreadable: the topic is none that a device publishes on, or names a shard that is not the device's.
     """
     found = _UP.fullmatch(topic)
-    if found is None or found[4] not in set(Up) or int(found[2]) != shard(found[3]):
+    if found is None or found[4] not in _KINDS or int(found[2]) != shard(found[3]):
         text = f"no device publishes on {topic!r}: wanted mz/1/FEDERATION/up/SHARD/DEVICE/KIND, SHARD the device's own"
         raise Unreadable(text)
     return UpTopic(federation=found[1], device=found[3], kind=Up(found[4]))

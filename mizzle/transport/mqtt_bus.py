@@ -124,7 +124,8 @@ class MqttBus:
     def _order(self, order: Callable[[], None]) -> None:
         with self._lock:
             self._orders.append(order)
-            if self._wakeup is not None:
+            # With another one before it, the thread has been woken for that one, and looks again after each it obeys.
+            if self._wakeup is not None and len(self._orders) == 1:
                 os.eventfd_write(self._wakeup, 1)
 
     def _settled(self, outgoing: Outgoing) -> None:

@@ -37,6 +37,7 @@ def figures(ran: Ran, bare: Bare) -> dict[str, Any]:
         "peak_mb": {name: round(peak, 1) for name, peak in ran.peak_mb.items()},
         "counted": ran.counted,
         "receipts_delivered": ran.receipts,
+        "payload_store": ran.payload_store,
         "fsync_p50_ms": round(ran.machine.fsync_p50_ms, 3),
         "load_average": round(ran.machine.load_average, 2),
         "idle_share": round(ran.machine.idle_share, 3),

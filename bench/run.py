@@ -17,6 +17,7 @@ from bench.load import FEDERATION, plan_of
 from bench.machine import Machine, watch
 from bench.proc import cpu_s, peak_mb
 from bench.publisher import GO, Orders
+from bench.spool import placed
 from mizzle.errors import Away, Misconfigured
 from mizzle.grid import GAIN
 from mizzle.terms import bound_of, grid_of, mechanism_of
@@ -59,6 +60,7 @@ class Ran:
     bytes_up: int
     counted: int
     receipts: int
+    payload_store: str
     machine: Machine
 
 
@@ -73,7 +75,11 @@ def run(load: Load) -> Ran:
         raise Misconfigured("REDIS_URL names a Redis that the bench cannot measure: unset it, the bench starts its own")
     _allow_many_connections()
     plan, model = plan_of(load)
-    with workplace() as folder, running(folder, plan, model, keep_payloads=False, store=yardsticks_store()) as system:
+    with (
+        workplace() as folder,
+        placed(folder, load) as payloads,
+        running(folder, plan, model, keep_payloads=False, store=yardsticks_store()) as system,
+    ):
         enrol(system.founded, load.devices)
         publisher = _publisher(system, load)
         _heard(system, publisher, "ready")
@@ -91,6 +97,7 @@ def run(load: Load) -> Ran:
             bytes_up=done["bytes_up"],
             counted=_counted(system),
             receipts=done["receipts"],
+            payload_store=payloads,
             machine=machine.end(),
         )
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from services.ledger.prepared import Prepared
 from services.ledger.tables import BUDGETS, CHARGES, DEVICES
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Hold:
 
 _SPENT: Final = BUDGETS.c.settled + BUDGETS.c.reserved
 _HELD: Final = select(CHARGES.c.loss).where(CHARGES.c.update == bindparam("id"), CHARGES.c.state == "reserved")
-_RESERVE: Final = (
+_RESERVE: Final = Prepared(
     update(BUDGETS)
     .where(BUDGETS.c.device == bindparam("whose"), _SPENT + bindparam("more") <= bindparam("limit"))
     .values(reserved=BUDGETS.c.reserved + bindparam("more"))
@@ -42,8 +43,10 @@ _RESERVE: Final = (
 _FIRST_HOLD: Final = insert(CHARGES).values(
     state="reserved", **{column.name: bindparam(column.name) for column in fields(Hold)}
 )
-_HOLD: Final = _FIRST_HOLD.on_conflict_do_update(
-    index_elements=["update"], set_={"window": _FIRST_HOLD.excluded.window, "loss": _FIRST_HOLD.excluded.loss}
+_HOLD: Final = Prepared(
+    _FIRST_HOLD.on_conflict_do_update(
+        index_elements=["update"], set_={"window": _FIRST_HOLD.excluded.window, "loss": _FIRST_HOLD.excluded.loss}
+    )
 )
 
 
@@ -85,9 +88,9 @@ def reserve(tx: Connection, hold: Hold, limit: int, instead_of: int = 0) -> int 
     What is given is all that the device has spent or reserved by now.
     """
     more = {"whose": hold.device, "more": hold.loss - instead_of, "limit": limit}
-    spent = tx.execute(_RESERVE, more).scalar()
+    spent: int | None = _RESERVE.scalar(tx, more)
     if spent is not None:
-        tx.execute(_HOLD, vars(hold))
+        _HOLD.changed(tx, vars(hold))
     return spent
 
 

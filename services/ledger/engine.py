@@ -6,6 +6,7 @@ begins (BEGIN IMMEDIATE): a deferred one that reads first fails at once when som
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -73,8 +74,9 @@ def writing(engine: Engine) -> Iterator[Connection]:
 def _away_if_it_fails() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
-        text = f"the ledger does not answer: {error.orig}; is its disk full, or its folder gone?"
+    except (OperationalError, sqlite3.OperationalError) as error:  # the second from what is prepared
+        why = error.orig if isinstance(error, OperationalError) else error
+        text = f"the ledger does not answer: {why}; is its disk full, or its folder gone?"
         raise Away(text) from error
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from sqlalchemy import bindparam, func, insert, or_, select, update
 
 from mizzle.messages import Answer, Charge
+from services.ledger.prepared import Prepared
 from services.ledger.tables import BUDGETS, UPDATES
 from services.ledger.windows import find as find_window
 
@@ -66,37 +67,42 @@ _NAMES: Final = tuple(field.name for field in fields(Row))
 _ROW: Final = tuple(UPDATES.c[name] for name in _NAMES)
 
 
-_FIND: Final = select(*_ROW).where(UPDATES.c.id == bindparam("id"))
+_FIND: Final = Prepared(select(*_ROW).where(UPDATES.c.id == bindparam("id")))
 _OF_DEVICE: Final = select(UPDATES.c.id).where(
     UPDATES.c.federation == bindparam("of"), UPDATES.c.device == bindparam("whose")
 )
-_SENT: Final = _OF_DEVICE.where(UPDATES.c.named_window == bindparam("named")).limit(1)
-_WEIGHT: Final = _OF_DEVICE.with_only_columns(func.coalesce(func.sum(UPDATES.c.weight), 0)).where(
-    UPDATES.c.window == bindparam("bound")
+_SENT: Final = Prepared(_OF_DEVICE.where(UPDATES.c.named_window == bindparam("named")).limit(1))
+_WEIGHT: Final = Prepared(
+    _OF_DEVICE.with_only_columns(func.coalesce(func.sum(UPDATES.c.weight), 0)).where(
+        UPDATES.c.window == bindparam("bound")
+    )
 )
-_ADMIT: Final = insert(UPDATES)
-_END: Final = (
+_ADMIT: Final = Prepared(insert(UPDATES), ["federation", *_NAMES, *(field.name for field in fields(Admission))])
+_ENDING: Final = (
     update(UPDATES)
     .where(UPDATES.c.id == bindparam("ended"), UPDATES.c.outcome == "open")
     .values({field.name: bindparam(field.name) for field in fields(Ending)})
 )
-_COUNT: Final = _END.where(UPDATES.c.window == bindparam("bound"), UPDATES.c.weight == bindparam("heavy"))
+_END: Final = Prepared(_ENDING)
+_COUNT: Final = Prepared(
+    _ENDING.where(UPDATES.c.window == bindparam("bound"), UPDATES.c.weight == bindparam("heavy"))
+)
 
 
 def find(tx: Connection, update_id: bytes) -> Row | None:
     """The update with this id."""
-    row = tx.execute(_FIND, {"id": update_id}).first()
+    row = _FIND.first(tx, {"id": update_id})
     return Row(*row) if row else None
 
 
 def has_sent(tx: Connection, federation: str, device: str, named_window: int) -> bool:
     """Whether the device has sent any update for this window."""
-    return tx.execute(_SENT, {"of": federation, "whose": device, "named": named_window}).first() is not None
+    return _SENT.first(tx, {"of": federation, "whose": device, "named": named_window}) is not None
 
 
 def admit(tx: Connection, federation: str, row: Row, admission: Admission) -> None:
     """Write an update that was not known."""
-    tx.execute(_ADMIT, {"federation": federation, **vars(row), **vars(admission)})
+    _ADMIT.changed(tx, {"federation": federation, **vars(row), **vars(admission)})
 
 
 def bind(tx: Connection, update_id: bytes, window: int, weight: int, staleness: int) -> None:
@@ -113,13 +119,13 @@ def let_wait(tx: Connection, updates: Collection[bytes]) -> None:
 
 def end(tx: Connection, update_id: bytes, ending: Ending) -> None:
     """End an open update; one that has ended stays as it is."""
-    tx.execute(_END, {"ended": update_id, **vars(ending)})
+    _END.changed(tx, {"ended": update_id, **vars(ending)})
 
 
 def count(tx: Connection, row: Row, ending: Ending) -> bool:
     """Count a member by compare-and-set: False, and nothing is changed, unless it is open just as `row` says."""
     same = {"ended": row.id, "bound": row.window, "heavy": row.weight}
-    return tx.execute(_COUNT, {**same, **vars(ending)}).rowcount == 1
+    return _COUNT.changed(tx, {**same, **vars(ending)}) == 1
 
 
 def of_ids(tx: Connection, updates: Collection[bytes]) -> dict[bytes, Row]:
@@ -147,7 +153,7 @@ def ended_with(tx: Connection, federation: str, window: int | None, at: int) -> 
 
 def weight_in(tx: Connection, federation: str, device: str, window: int) -> int:
     """The weights of all updates of one device that are bound to a window, added up."""
-    return int(tx.execute(_WEIGHT, {"of": federation, "whose": device, "bound": window}).scalar_one())
+    return int(_WEIGHT.scalar(tx, {"of": federation, "whose": device, "bound": window}))
 
 
 def late_in(tx: Connection, federation: str, window: int) -> int:

@@ -159,8 +159,7 @@ class Terms:
 
         One draw of noise covers all that a device has in a sum, and their sensitivities add: the price is of their sum.
         """
-        more = self.mechanism.price(before + weight, FULL_WEIGHT, self.bound)
-        return more - self.mechanism.price(before, FULL_WEIGHT, self.bound)
+        return _price(self.mechanism, before + weight, self.bound) - _price(self.mechanism, before, self.bound)
 
 
 def terms_of(plan: Plan, epoch: int = 0) -> Terms:
@@ -197,6 +196,11 @@ def _misfit(terms: Terms, update: Update, named: Window, *, has_sent: bool) -> R
     if has_sent:
         return Refuse("second", f"{update.device} has sent another update for window {named.number}")
     return None
+
+
+@cache
+def _price(mechanism: Mechanism, weight: int, bound: int) -> int:
+    return mechanism.price(weight, FULL_WEIGHT, bound)
 
 
 @cache

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -32,26 +32,38 @@ class Publication:
     content_type: str = ""
 
 
+@dataclass
+class _Group:
+    """Publications that are awaited together: their topics by number, and what became of those that are settled."""
+
+    topics: dict[int, str] = field(default_factory=dict)
+    reasons: dict[int, int] = field(default_factory=dict)
+
+    def is_settled(self) -> bool:
+        return len(self.reasons) == len(self.topics)
+
+
 class Courier:
     """Takes publications to the broker; safe to use from several threads."""
 
     def __init__(self, bus: Bus, patience_s: float = PATIENCE_S) -> None:
         self._bus, self._patience_s = bus, patience_s
         self._changed = threading.Condition(threading.RLock())
-        self._awaited: dict[int, int | None] = {}
+        self._awaited: dict[int, _Group] = {}
         self._line: str | None = "the line to the broker has not come up yet"
 
     def listen(self, event: BusEvent) -> None:
         """Hear from the bus what became of publications, and of the line."""
         with self._changed:
             match event:
-                case Sent(mid=number, reason=reason) if number in self._awaited:
-                    self._awaited[number] = reason
+                case Sent(mid=number, reason=reason) if (waited := self._awaited.get(number)) is not None:
+                    waited.reasons[number] = reason
+                    if waited.is_settled():  # whoever waits is not to wake for each
+                        self._changed.notify_all()
                 case Connected():
                     self._line = None
                 case Disconnected(why=why):
                     self._line = f"the line to the broker is down: {why}"
-            self._changed.notify_all()
 
     def deliver(self, publications: Iterable[Publication]) -> None:
         """Return once the broker has all of them.
@@ -67,13 +79,13 @@ class Courier:
         with self._changed:
             if self._line:
                 raise Away(self._line)
-            numbers = {_said(self._bus, one): one.topic for one in group}
-            self._awaited |= dict.fromkeys(numbers)
+            waited = _Group({_said(self._bus, one): one.topic for one in group})
+            self._awaited |= dict.fromkeys(waited.topics, waited)
             try:
-                self._changed.wait_for(lambda: all(self._awaited[one] is not None for one in numbers), self._patience_s)
-                _refuse({topic: self._awaited[number] for number, topic in numbers.items()}, self._patience_s)
+                self._changed.wait_for(waited.is_settled, self._patience_s)
+                _refuse(waited, self._patience_s)
             finally:
-                for number in numbers:
+                for number in waited.topics:
                     del self._awaited[number]
 
 
@@ -81,8 +93,9 @@ def _said(bus: Bus, one: Publication) -> int:
     return bus.publish(one.topic, one.body, retain=one.retain, content_type=one.content_type)
 
 
-def _refuse(reasons: dict[str, int | None], patience_s: float) -> None:
-    for topic, reason in reasons.items():
+def _refuse(waited: _Group, patience_s: float) -> None:
+    for number, topic in waited.topics.items():
+        reason = waited.reasons.get(number)
         if reason is None:
             raise Away(f"the broker was to take what is said on {topic} within {patience_s} s and did not")
         if reason not in _TAKEN:

@@ -27,6 +27,7 @@ class Spool:
     def __init__(self, folder: Path, most_bytes: int, *, keep: bool = False) -> None:
         """A store in `folder` of at most `most_bytes`; with `keep`, ended payloads move aside for an auditor."""
         self._folder, self._most, self._keep = folder, most_bytes, keep
+        self._shelves = tuple(folder / f"{byte:02x}" for byte in range(256))  # made once: it is asked for all the time
         self._kept = folder / "kept"
         self._kept.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._used = sum(self._sizes())
@@ -43,11 +44,8 @@ class Spool:
             self._used = sum(self._sizes())
             if self._used + growth > self._most:
                 raise SpoolFull(f"the payload store {self._folder} holds {self._used} of {self._most} bytes")
-        writing = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}")
         try:
-            path.parent.mkdir(exist_ok=True)
-            writing.write_bytes(body)
-            writing.replace(path)
+            _write(path, body)
         except OSError as error:  # a full disk, as a rule
             raise SpoolFull(f"the payload store {self._folder} cannot be written: {error}") from error
         self._used += growth
@@ -75,12 +73,23 @@ class Spool:
         self._used -= size
 
     def _path(self, key: bytes) -> Path:
-        return self._folder / key.hex()[:2] / key.hex()
+        return self._shelves[key[0]] / key.hex()
 
     def _sizes(self) -> Iterator[int]:
         for folder in self._folder.iterdir():
             if folder.is_dir() and folder != self._kept:
                 yield from (_size(path) for path in folder.iterdir())
+
+
+def _write(path: Path, body: bytes) -> None:
+    """Have `body` lie at `path`, whole or not at all."""
+    writing = Path(f"{path}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        writing.write_bytes(body)
+    except FileNotFoundError:  # the first one on its shelf
+        path.parent.mkdir(exist_ok=True)
+        writing.write_bytes(body)
+    writing.replace(path)
 
 
 def _size(path: Path) -> int:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from bench.load import key_of
 from services.ledger import enrolments
 from services.ledger.engine import writing
 from services.ledger.enrolments import Device
-
-from bench.load import key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

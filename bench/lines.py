@@ -87,7 +87,7 @@ class Lines:
 
     # paho calls what follows, and annotates neither user data nor properties.
 
-    def _on_connect(self, topics: tuple[str, ...], client: Client, _user: Any, _flags: Any, reason: Any, _p: Any) -> None:  # noqa: ANN401, PLR0913
+    def _on_connect(self, topics: tuple[str, ...], client: Client, _user: Any, _f: Any, reason: Any, _p: Any) -> None:  # noqa: ANN401
         if reason.is_failure:
             raise ConnectionError(f"the broker refuses a device: {reason}")
         client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
@@ -103,5 +103,5 @@ class Lines:
     def _on_message(self, device: str, _client: Client, _user: Any, message: MQTTMessage) -> None:  # noqa: ANN401
         self.heard.append((device, message.topic, bytes(message.payload)))
 
-    def _on_disconnect(self, device: str, _client: Client, _user: Any, _flags: Any, reason: Any, _p: Any) -> None:  # noqa: ANN401, PLR0913
+    def _on_disconnect(self, device: str, _client: Client, _user: Any, _flags: Any, reason: Any, _p: Any) -> None:  # noqa: ANN401
         raise ConnectionError(f"{device} has lost its connection: {reason}; see the broker's log")

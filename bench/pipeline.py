@@ -36,7 +36,7 @@ def pipeline(
     elements: Annotated[int, typer.Option(help="d, how many numbers an update has")] = 100_000,
     bits: Annotated[int, typer.Option(help="bits of a level; the yardstick has 4")] = BITS,
     updates: Annotated[int, typer.Option(help="how many updates are sent, a multiple of the window")] = 3_000,
-    window: Annotated[int, typer.Option(help="how many devices there are, all in every window")] = 1_000,
+    window: Annotated[int, typer.Option(help="how many devices there are, all in every window")] = 3_000,
     json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file as well")] = None,
 ) -> None:
     """Measure the pipeline beside the bare yardstick."""

@@ -150,6 +150,10 @@ def _authentic(bodies_: Iterable[bytes], key: bytes) -> Iterable[Receipt]:
             say(event="receipt", why=str(error))
 
 
+def _version(event: bytes, key: bytes) -> int:
+    return manifest.authentic(manifest.from_cloud_event(event), [key], FEDERATION).version
+
+
 def say(**event: object) -> None:
     """One event for whoever watches this process."""
     sys.stdout.write(json.dumps(event) + "\n")
@@ -167,9 +171,9 @@ def main(path: Path) -> None:
     fleet.come(orders.load.devices[-1])
     _run(fleet)
     seconds = time.monotonic() - began
-    version = max(manifest.authentic(manifest.from_cloud_event(body), [orders.release_key], FEDERATION).version for body in fleet.releases)
+    versions = {_version(body, orders.release_key) for body in fleet.releases}
     receipts = counted(fleet.sent, fleet.receipts, orders.receipt_key)
-    say(event="done", seconds=seconds, receipts=receipts, bytes_up=fleet.bytes_up, version=version)
+    say(event="done", seconds=seconds, receipts=receipts, bytes_up=fleet.bytes_up, version=max(versions))
 
 
 def _gathered(orders: Orders) -> Fleet:

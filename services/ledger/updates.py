@@ -84,9 +84,7 @@ _ENDING: Final = (
     .values({field.name: bindparam(field.name) for field in fields(Ending)})
 )
 _END: Final = Prepared(_ENDING)
-_COUNT: Final = Prepared(
-    _ENDING.where(UPDATES.c.window == bindparam("bound"), UPDATES.c.weight == bindparam("heavy"))
-)
+_COUNT: Final = Prepared(_ENDING.where(UPDATES.c.window == bindparam("bound"), UPDATES.c.weight == bindparam("heavy")))
 
 
 def find(tx: Connection, update_id: bytes) -> Row | None:

@@ -13,7 +13,7 @@ A window holds its whole cohort. Late updates take what room is left, so that th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
@@ -153,13 +153,19 @@ class Terms:
     bound: int
     limit: int
     epoch: int = 0
+    _prices: dict[int, int] = field(default_factory=dict, repr=False, compare=False)
 
     def loss(self, before: int, weight: int) -> int:
         """What `weight` more costs a device that is in a window with the weight `before` already.
 
         One draw of noise covers all that a device has in a sum, and their sensitivities add: the price is of their sum.
         """
-        return _price(self.mechanism, before + weight, self.bound) - _price(self.mechanism, before, self.bound)
+        return self._price(before + weight) - self._price(before)
+
+    def _price(self, weight: int) -> int:
+        if weight not in self._prices:
+            self._prices[weight] = self.mechanism.price(weight, FULL_WEIGHT, self.bound)
+        return self._prices[weight]
 
 
 def terms_of(plan: Plan, epoch: int = 0) -> Terms:
@@ -196,11 +202,6 @@ def _misfit(terms: Terms, update: Update, named: Window, *, has_sent: bool) -> R
     if has_sent:
         return Refuse("second", f"{update.device} has sent another update for window {named.number}")
     return None
-
-
-@cache
-def _price(mechanism: Mechanism, weight: int, bound: int) -> int:
-    return mechanism.price(weight, FULL_WEIGHT, bound)
 
 
 @cache

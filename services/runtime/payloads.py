@@ -27,7 +27,7 @@ class Spool:
     def __init__(self, folder: Path, most_bytes: int, *, keep: bool = False) -> None:
         """A store in `folder` of at most `most_bytes`; with `keep`, ended payloads move aside for an auditor."""
         self._folder, self._most, self._keep = folder, most_bytes, keep
-        self._shelves = tuple(folder / f"{byte:02x}" for byte in range(256))  # made once: it is asked for all the time
+        self._prefix = str(folder)
         self._kept = folder / "kept"
         self._kept.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._used = sum(self._sizes())
@@ -52,12 +52,8 @@ class Spool:
 
     def get(self, key: bytes) -> bytes | None:
         """What lies under `key`, None if nothing does."""
-        for path in (self._path(key), self._kept / key.hex()):
-            try:
-                return path.read_bytes()
-            except FileNotFoundError:
-                continue
-        return None
+        found = _read(self._path(key))
+        return _read(f"{self._kept}/{key.hex()}") if found is None else found
 
     def discard(self, key: bytes) -> None:
         """The update has ended (or the blob is in the ledger): hold it no longer."""
@@ -65,36 +61,50 @@ class Spool:
         size = _size(path)
         try:
             if self._keep:
-                path.replace(self._kept / key.hex())
+                os.replace(path, self._kept / key.hex())
             else:
-                path.unlink()
+                os.unlink(path)
         except FileNotFoundError:
             return
         self._used -= size
 
-    def _path(self, key: bytes) -> Path:
-        return self._shelves[key[0]] / key.hex()
+    def _path(self, key: bytes) -> str:
+        name = key.hex()
+        return f"{self._prefix}/{name[:2]}/{name}"
 
     def _sizes(self) -> Iterator[int]:
         for folder in self._folder.iterdir():
             if folder.is_dir() and folder != self._kept:
-                yield from (_size(path) for path in folder.iterdir())
+                yield from (_size(str(path)) for path in folder.iterdir())
 
 
-def _write(path: Path, body: bytes) -> None:
-    """Have `body` lie at `path`, whole or not at all."""
-    writing = Path(f"{path}.{os.getpid()}.{threading.get_ident()}")
+def _read(path: str) -> bytes | None:
     try:
-        writing.write_bytes(body)
-    except FileNotFoundError:  # the first one on its shelf
-        path.parent.mkdir(exist_ok=True)
-        writing.write_bytes(body)
-    writing.replace(path)
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
 
 
-def _size(path: Path) -> int:
+def _write(path: str, body: bytes) -> None:
+    """Have `body` lie at `path`, whole or not at all."""
+    writing = f"{path}.{os.getpid()}.{threading.get_ident()}"
+    try:
+        _fill(writing, body)
+    except FileNotFoundError:  # the first one of its folder
+        Path(path).parent.mkdir(exist_ok=True)
+        _fill(writing, body)
+    os.replace(writing, path)
+
+
+def _fill(path: str, body: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(body)
+
+
+def _size(path: str) -> int:
     """How long the file is; 0 if there is none, or another thread has just removed it."""
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except FileNotFoundError:
         return 0

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 MOST_RATIO: Final = 3.0
 """The goal: the server's processor time for an update is at most so many times that of the yardstick."""
 
+MOST_GROWTH: Final = 1.05
+"""Two peaks are the same if one is at most so many times the other: an allocator's chance is not that large."""
+
 
 def figures(ran: Ran, bare: Bare) -> dict[str, Any]:
     """The figures of a run beside those of the yardstick, as they are written to a JSON file."""
@@ -41,6 +44,23 @@ def figures(ran: Ran, bare: Bare) -> dict[str, Any]:
         "fsync_p50_ms": round(ran.machine.fsync_p50_ms, 3),
         "load_average": round(ran.machine.load_average, 2),
         "idle_share": round(ran.machine.idle_share, 3),
+    }
+
+
+def memory(few: Ran, many: Ran) -> dict[str, Any]:
+    """The aggregator's peak memory in two runs that differ in their number of updates, and whether it is the same."""
+    least, most = sorted(ran.peak_mb["aggregator"] for ran in (few, many))
+    return {
+        "elements": many.load.elements,
+        "updates": [few.load.updates, many.load.updates],
+        "window": [few.load.window, many.load.window],
+        "counted": [few.counted, many.counted],
+        "receipts_delivered": [few.receipts, many.receipts],
+        "aggregator_peak_mb": [round(few.peak_mb["aggregator"], 1), round(many.peak_mb["aggregator"], 1)],
+        "ratio": round(most / least, 4),
+        "equal": most <= MOST_GROWTH * least,
+        "updates_per_s": [round(ran.load.updates / ran.seconds, 1) for ran in (few, many)],
+        "peak_mb": {name: round(peak, 1) for name, peak in many.peak_mb.items()},
     }
 
 

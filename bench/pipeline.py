@@ -19,14 +19,14 @@ from typing import Annotated
 
 import typer
 
+from bench.command import FAILED, status
 from bench.figures import MOST_RATIO, figures, missing
 from bench.load import load_of
 from bench.run import run
 from bench.yardstick import BITS, measure
-from mizzle.errors import Away, Misconfigured
+from mizzle.errors import Misconfigured
 
 AOF = "everysec"
-FAILED, MISCONFIGURED = 1, 3
 
 app = typer.Typer(add_completion=False)
 
@@ -54,17 +54,5 @@ def pipeline(
         raise typer.Exit(FAILED)
 
 
-def main() -> int:
-    """Run the bench, and give its exit status."""
-    try:
-        return int(app(standalone_mode=False) or 0)
-    except Misconfigured as wrong:
-        typer.echo(str(wrong), err=True)
-        return MISCONFIGURED
-    except (Away, RuntimeError) as failed:
-        typer.echo(str(failed), err=True)
-        return FAILED
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status(app))

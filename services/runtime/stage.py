@@ -15,7 +15,7 @@ import hashlib
 import os
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_origin
 
 import msgspec
@@ -250,7 +250,7 @@ class Stage(Generic[S]):
         outputs = [
             Output(stream, encode(message)) for message in spoken for stream in self._service.hop.says[type(message)]
         ]
-        self._place = self._stores.log.commit(self._place, remembered(work.state), cursors, outputs)
+        self._commit(work.state, cursors, outputs)
         self._state, self._cursors, self._uncommitted = work.state, cursors, 0
         about.told(said)
         for booking in work.booked if self._service.book is not None else ():
@@ -258,13 +258,18 @@ class Stage(Generic[S]):
                 for digest in booking.told.attached:
                     self._stores.spool.discard(digest)
 
+    def _commit(self, state: S, cursors: Mapping[str, str], outputs: Sequence[Output] = ()) -> None:
+        """Replace what is remembered; its bytes are not held on to, because we have the state itself."""
+        place = self._stores.log.commit(self._place, remembered(state), cursors, outputs)
+        self._place = replace(place, state=None)
+
     def _bury(self, entry: Entry, why: str) -> None:
         in_hand(_message_in(entry))
         _log.error("dead letter", stream=entry.stream, entry=entry.id, why=why)
         outputs = [self._stores.log.dead(entry, self._service.hop.service, why)]
         outputs += [Output("refused", encode(refusal)) for refusal in _refusals(entry, self._service.hop, why)]
         cursors = {**self._cursors, entry.stream: entry.id}
-        self._place = self._stores.log.commit(self._place, remembered(self._state), cursors, outputs)
+        self._commit(self._state, cursors, outputs)
         self._cursors = cursors
         self._meters.buried(entry)
 
@@ -292,7 +297,7 @@ class Stage(Generic[S]):
     def _rest(self) -> None:
         """Commit what was held back, so that a successor need not read it again."""
         if self._uncommitted:
-            self._place = self._stores.log.commit(self._place, remembered(self._state), self._cursors)
+            self._commit(self._state, self._cursors)
             self._uncommitted = 0
 
 

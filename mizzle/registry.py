@@ -28,16 +28,28 @@ def plug_in(folder: str, wanted: PlugIn) -> Any:  # noqa: ANN401  # the caller n
     Raises:
         Misconfigured: there is no such plug-in, or its fields do not take what the plan gives.
     """
-    kind = _kind(folder, wanted.name)
+    return _made(folder, wanted.name, msgspec.json.encode(wanted.fields, order="sorted"))
+
+
+def forget() -> None:
+    """Look again when a plug-in is asked for next: packages have come or gone since."""
+    _made.cache_clear()
+    _kind.cache_clear()
+
+
+@functools.cache
+def _made(folder: str, name: str, fields: bytes) -> Any:  # noqa: ANN401  # as above
+    """One for each set of fields, for good: a plug-in is frozen, and is asked for with every update."""
+    kind, given = _kind(folder, name), msgspec.json.decode(fields)
     known = {field.name for field in dataclasses.fields(kind)}
-    if strange := sorted(wanted.fields.keys() - known):
+    if strange := sorted(given.keys() - known):
         near = difflib.get_close_matches(strange[0], known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it knows {', '.join(sorted(known)) or 'no fields'}"
-        raise Misconfigured(f"plug-in {wanted.name!r} knows no {strange[0]!r}; {hint}")
+        raise Misconfigured(f"plug-in {name!r} knows no {strange[0]!r}; {hint}")
     try:
-        return msgspec.convert(wanted.fields, kind, strict=False)
+        return msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise Misconfigured(f"plug-in {wanted.name!r} does not take these fields: {error}") from error
+        raise Misconfigured(f"plug-in {name!r} does not take these fields: {error}") from error
 
 
 @functools.cache

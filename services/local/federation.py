@@ -68,7 +68,7 @@ class Federation:
 
 
 @contextmanager
-def running(
+def running(  # noqa: PLR0913  # what may differ is told by name
     folder: Path,
     plan: Plan,
     model: bytes,

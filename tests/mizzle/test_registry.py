@@ -17,9 +17,9 @@ from mizzle.registry import plug_in
 def offering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder on the path, as an installed package would fill it."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    registry._kind.cache_clear()
+    registry.forget()
     yield tmp_path
-    registry._kind.cache_clear()
+    registry.forget()
     for name in ("stranger", "another"):
         sys.modules.pop(name, None)
 

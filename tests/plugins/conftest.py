@@ -27,7 +27,7 @@ def outside(installed: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The same, on the path of this process and of those it starts."""
     monkeypatch.syspath_prepend(str(installed))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(installed), os.environ.get("PYTHONPATH", ""))))
-    registry._kind.cache_clear()
+    registry.forget()
     yield installed
-    registry._kind.cache_clear()
+    registry.forget()
     sys.modules.pop("mizzle_outside", None)

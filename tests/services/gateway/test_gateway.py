@@ -26,6 +26,7 @@ from mizzle.transport.mqtt_bus import MqttBus
 from services.local.broker import Broker, start_broker
 from services.local.child import Child
 from services.local.processes import Processes
+from services.local.store import start_store
 from services.pipeline import STRAY
 from services.runtime.payloads import Spool
 from services.runtime.redis_log import MOST_LETTERS, Output, RedisLog
@@ -288,6 +289,26 @@ def test_what_is_published_while_the_gateway_is_dead_is_received_when_it_is_back
     child.wait(5)
     with Peer(barn.broker.port, "pump-7") as device:
         device.publish(barn.pump.topic(Up.UPDATE), barn.pump.parts(PAYLOAD)[0])
+    barn.children.restart("gateway")
+    assert isinstance(Ear(barn.grounds, "anomaly_detector").next(), Received)
+
+
+def test_an_update_is_acknowledged_only_once_the_stream_has_it(
+    folder: Path, federation: str, children: Processes
+) -> None:
+    """Redis stands still while the gateway holds the update, and the gateway dies: the broker must still have it."""
+    barn = made(folder, federation, start_store(children), children)
+    child = barn.open_gate()
+    part = barn.pump.parts(PAYLOAD)[0]
+    barn.children["store"].kill(signal.SIGSTOP)
+    with Peer(barn.broker.port, "pump-7") as device:
+        device.publish(barn.pump.topic(Up.UPDATE), part)
+        wait_until(lambda: barn.spool.get(unseal(part).id) is not None)
+        with Peer(barn.broker.port, "gateway-delivery") as later:  # whatever was acknowledged is out by now
+            later.publish(topics.to(barn.name, "pump-7", "receipt"), b"one round trip through the broker")
+    child.kill(signal.SIGKILL)
+    child.wait(5)
+    barn.children["store"].kill(signal.SIGCONT)
     barn.children.restart("gateway")
     assert isinstance(Ear(barn.grounds, "anomaly_detector").next(), Received)
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from safetensors.numpy import load, save
 
 from mizzle.errors import Unreadable
 from mizzle.grid import Grid, Levels, Sparse, fits, value
@@ -183,6 +184,7 @@ def a_score_is_finite_and_sentences_are_short(assessment: Assessment) -> None:
         score = assessment.score(norm, past)
         _require(0 <= score <= 1e300, f"norm {norm} after {past} scores {score}")  # noqa: PLR2004  # as the docstring says
         why = assessment.refuses(score)
+        _require((why is not None) == (score > 1), f"score {score} is refused for {why!r}: above 1, and only there")
         _require(why is None or 0 < len(why) <= 500, f"the reason of score {score} is {why!r}")  # noqa: PLR2004  # as above
 
 
@@ -237,11 +239,14 @@ def a_strategy_does_the_same_for_the_same(strategy: Strategy) -> None:
 
 
 def what_is_remembered_can_be_stored(strategy: Strategy) -> None:
-    """The memory is vectors of 64-bit floats by name: it is kept in a file between windows."""
-    memory: Mapping[str, Any] = strategy.apply(_change(50, 3.0), _change(50, 0.5, 1), {})[1]
-    for name, vector in memory.items():
+    """The memory is vectors of 64-bit floats by name, and goes on as well from the file it is kept in."""
+    model, memory = strategy.apply(_change(50, 3.0), _change(50, 0.5, 1), {})
+    held: Mapping[str, Any] = memory
+    for name, vector in held.items():
         is_vector = isinstance(vector, np.ndarray) and vector.dtype == np.float64 and vector.ndim == 1
         _require(is_vector and bool(np.isfinite(vector).all()), f"{name!r} is no finite vector of 64-bit floats")
+    on, stored = (strategy.apply(model, _change(50, 0.5, 2), kept)[0] for kept in (memory, load(save(memory))))
+    _require(on.tolist() == stored.tolist(), "after a stay in its file the memory led elsewhere")
 
 
 STRATEGY: Final[tuple[Check, ...]] = (
@@ -330,7 +335,9 @@ def _devices(count: int) -> list[str]:
 def _norms() -> list[tuple[float, list[float]]]:
     """Norms as shares of the bound, each after some past of accepted ones."""
     pasts: tuple[list[float], ...] = ([], [0.0] * 3, [0.5] * 4, [0.0] * 16, [0.01, 1.0] * 8)
-    return [(norm, list(past)) for norm in (0.0, 1e-9, 0.3, 1.0, 1.0000001, 20.0, 1e12) for past in pasts]
+    drawn = np.frombuffer(_stream(0)(4 * 16 * 40), "<u4").reshape(40, 16) / 2.0**32
+    longer = [shares[: number % 17].tolist() for number, shares in enumerate(drawn)]
+    return [(norm, list(past)) for norm in (0.0, 1e-9, 0.3, 1.0, 1.0000001, 20.0, 1e12) for past in (*pasts, *longer)]
 
 
 def _two_steps(strategy: Strategy) -> dict[str, Vector]:

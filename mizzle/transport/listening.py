@@ -47,15 +47,20 @@ class Listening:
 
 @contextmanager
 def listening(url: str, user: str, purpose: str) -> Iterator[Listening]:
-    """A line with the rights of `user`, under a client id of its own, so that nobody's session is taken over.
+    """A line with the rights of `user`, or of the one whom the address names, that takes over nobody's session.
 
     Raises:
         Misconfigured: `url` is no broker's address.
     """
-    bus = MqttBus(url, f"{purpose}-{secrets.token_hex(8)}", user=user, session_expiry_s=0, goodbye_s=0.5)
+    bus = MqttBus(_with(user, url), f"{purpose}-{secrets.token_hex(8)}", session_expiry_s=0, goodbye_s=0.5)
     line = Listening(bus)
     bus.open(line.hear)
     try:
         yield line
     finally:
         bus.close()
+
+
+def _with(user: str, url: str) -> str:
+    """The address with a user in it."""
+    return url if "@" in url else url.replace("//", f"//{user}@", 1)

@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 class MqttBus:
     """A `mizzle.transport.bus.Bus` to the MQTT 5 broker at `url` (`mqtt://host:port`, TCP).
 
-    The session is that of `client_id`, and so are the rights, unless another `user` is given or the address names one
+    The session is that of `client_id`, and so are the rights, unless the address names another user
     (`mqtt://user@host:port`). A password is never part of an address, which is written into logs and seen in lists of
     processes.
 
@@ -58,7 +58,6 @@ class MqttBus:
         url: str,
         client_id: str,
         *,
-        user: str | None = None,
         password: str | None = None,
         will: Will | None = None,
         session_expiry_s: int = 14 * 24 * 3600,
@@ -71,7 +70,7 @@ class MqttBus:
         goodbye_s: float = 2.0,
     ) -> None:
         terms = Terms(session_expiry_s, receive_maximum, receive_bytes, manual_ack, keepalive_s)
-        self._line = Line(_address(url, client_id, user, password), terms, will, self._settled)
+        self._line = Line(_address(url, client_id, password), terms, will, self._settled)
         self._max_backoff_s, self._queue_bytes, self._goodbye_s = max_backoff_s, queue_bytes, goodbye_s
         self._listener: Listener = _log_only
         self._thread = threading.Thread(target=self._live, name=f"bus-{client_id}", daemon=True)
@@ -199,7 +198,7 @@ class MqttBus:
         return self._until is not None and time.monotonic() > self._until + self._goodbye_s
 
 
-def _address(url: str, client_id: str, user: str | None, password: str | None) -> Address:
+def _address(url: str, client_id: str, password: str | None) -> Address:
     named, _, _ = url.rpartition("@")
     if ":" in named.partition("//")[2]:
         raise Misconfigured(
@@ -209,7 +208,7 @@ def _address(url: str, client_id: str, user: str | None, password: str | None) -
     parts = _parts(url)
     if parts is None:
         raise Misconfigured(f"a broker's address is mqtt://HOST:PORT or mqtt://USER@HOST:PORT, got {url!r}")
-    return Address(parts.hostname or "", parts.port or 0, client_id, user or parts.username or client_id, password)
+    return Address(parts.hostname or "", parts.port or 0, client_id, parts.username or client_id, password)
 
 
 def _parts(url: str) -> SplitResult | None:

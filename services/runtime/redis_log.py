@@ -41,8 +41,8 @@ return {'taken', redis.call('HGETALL', KEYS[1])}
 """
 
 # ARGV: epoch, version, room, [state] or nothing, cursors (name, id), outputs (key, body, how many stay),
-# trims (stream key, name,
-# reader keys). Each list is preceded by its length; a key is its index in KEYS. KEYS[1] is our own place.
+# trims (stream key, name, reader keys). Each list is preceded by its length; a key is its index in KEYS. KEYS[1] is our
+# own place.
 _COMMIT: Final = """
 local at = 0
 local function take() at = at + 1; return ARGV[at] end

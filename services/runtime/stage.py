@@ -1,8 +1,9 @@
 """The one loop: read entries, fold them into the state, book, commit, say; and again, for ever.
 
     resume  take a new epoch from the ledger, then our state from Redis (or begin with none), then hear the ledger's
-    facts again turn    read a batch, step through it and through one tick, book in the ledger, then commit state,
-    cursors and outputs at once
+            facts again
+    turn    read a batch, step through it and through one tick, book in the ledger, then commit state, cursors and
+            outputs at once
 
 Two stores, one order: first the ledger, then Redis. A crash between the two heals by replay, because everything that a
 service does is keyed by what it is about, and what the ledger answers is a function of its rows. When a commit is

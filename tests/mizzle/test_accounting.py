@@ -89,7 +89,7 @@ def test_a_loss_that_delta_covers_alone_has_epsilon_zero() -> None:
 
 
 @given(st.floats(0, 1e5), st.floats(1e-12, 0.1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_the_stop_is_the_last_loss_within_the_budget(budget: float, delta: float) -> None:
     stop = most(budget, delta)
     assert epsilon(stop, delta) <= budget < epsilon(stop + 1, delta)

@@ -147,7 +147,7 @@ def test_parameters_step_through_all_blocks_by_the_golden_section() -> None:
 
 
 @given(st.integers(1, 100_000))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_no_two_parameters_share_a_place(size: int) -> None:
     found = places(grid(size))
     assert (len(np.unique(found)), found.min(), found.max() < grid(size).padded) == (size, 0, True)
@@ -180,14 +180,14 @@ def test_a_rotation_is_the_signs_then_the_hadamard_matrix_of_each_block() -> Non
 
 
 @given(SIZES, SEEDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_a_rotation_keeps_the_norm(size: int, seed: bytes) -> None:
     vector = np.random.default_rng(size).normal(size=size)
     assert math.hypot(*rotate(grid(size), vector, seed)) == pytest.approx(math.hypot(*vector), rel=1e-12)
 
 
 @given(SIZES, SEEDS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_what_was_rotated_comes_back_64_fold_to_the_last_integer(size: int, seed: bytes) -> None:
     """Multiples of 64 rotate to integers, so that both ways can be compared exactly."""
     vector = np.random.default_rng(size).integers(-(2**20), 2**20, size) * 64
@@ -206,7 +206,7 @@ def test_a_rotation_back_leaves_the_total_as_it_was() -> None:
 
 
 @given(st.integers(1, 5000), st.sampled_from([4, 8]), st.randoms(use_true_random=False))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_order_split_or_mix_of_windows_gives_the_same_integers(size: int, bits: int, chance: random.Random) -> None:
     """Updates of three windows with their own seeds: added by window, or one at a time from any of them."""
     shape = grid(size, bits)

@@ -134,7 +134,7 @@ def test_no_change_is_the_zero_update(bits: int) -> None:
 
 
 @given(st.integers(1, 5000), st.sampled_from([4, 8]), st.floats(1e-9, 1.0), st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_multiplier_is_the_smallest_that_reaches_the_largest_coordinate(
     size: int, bits: int, norm: float, seed: int
 ) -> None:
@@ -146,7 +146,7 @@ def test_the_multiplier_is_the_smallest_that_reaches_the_largest_coordinate(
 
 
 @given(st.integers(1, 5000), st.sampled_from([4, 8]), st.floats(1e-9, 1e9), st.integers(64, 2**40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_fitting_never_leaves_the_norm_above_the_bound(size: int, bits: int, norm: float, bound: int) -> None:
     """Whatever comes in, even what nobody clipped."""
     shape = grid(bits, size)

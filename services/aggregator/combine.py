@@ -22,7 +22,7 @@ from mizzle.model import filled, flat
 from mizzle.moves import Ground, Moved, Tick, Told
 from mizzle.payload import read
 from mizzle.registry import plug_in
-from mizzle.terms import grid_of, mechanism_of
+from mizzle.terms import codec_of, grid_of, mechanism_of
 from mizzle.vocabulary import MuSquared, WindowNumber
 from services.aggregator import gathering as sums
 from services.aggregator.gathering import DUE, GIVEN_UP, SEALED, Gathering
@@ -46,8 +46,14 @@ class State(msgspec.Struct, frozen=True):
 
 
 def begin(ground: Ground) -> State:
-    """Nothing is being gathered; the ledger's facts will say what is."""
-    del ground
+    """Nothing is being gathered; the ledger's facts will say what is.
+
+    Raises:
+        Misconfigured: the plan names a strategy, a codec or a mechanism that is not here.
+    """
+    _strategy(ground)
+    codec_of(ground.plan)
+    mechanism_of(ground.plan)
     return State()
 
 
@@ -174,9 +180,13 @@ def _next_model(ground: Ground, gathering: Gathering, noised: Integers) -> tuple
     """
     window, plan = gathering.window, ground.plan
     mean = noised * grid_of(plan).unit / (GAIN * plan.window.goal * window.weight_cap)
-    strategy: Strategy = plug_in("services.aggregator.strategies", plan.combine.strategy)
-    vector, memory = strategy.apply(flat(gathering.base), mean, gathering.memory)
+    vector, memory = _strategy(ground).apply(flat(gathering.base), mean, gathering.memory)
     return filled(gathering.base, vector), memory
+
+
+def _strategy(ground: Ground) -> Strategy:
+    strategy: Strategy = plug_in("services.aggregator.strategies", ground.plan.combine.strategy)
+    return strategy
 
 
 def _reference(blob: bytes) -> BlobRef:

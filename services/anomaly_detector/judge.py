@@ -19,7 +19,7 @@ from mizzle.moves import Ground, Moved, Tick, Told
 from mizzle.payload import read
 from mizzle.plan import PlugIn
 from mizzle.registry import plug_in
-from mizzle.terms import bound_of
+from mizzle.terms import bound_of, codec_of
 from mizzle.vocabulary import MOST_SENTENCE, DeviceId, WindowNumber
 
 if TYPE_CHECKING:
@@ -54,8 +54,13 @@ class Finding:
 
 
 def begin(ground: Ground) -> State:
-    """No device has a past."""
-    del ground
+    """No device has a past.
+
+    Raises:
+        Misconfigured: the plan names a score or a codec that is not here.
+    """
+    _assessments(ground)
+    codec_of(ground.plan)
     return State()
 
 
@@ -88,11 +93,16 @@ def _norm(levels: Coded, bound: int) -> float:
     return min(excess, 1.0) if is_fitting else max(excess, math.nextafter(1.0, 2.0))
 
 
+def _assessments(ground: Ground) -> dict[str, Assessment]:
+    """The scores to be asked, in their order."""
+    names = dict.fromkeys(("norm", *ground.plan.judge.scores))
+    return {name: plug_in("services.anomaly_detector.scores", PlugIn(name=name)) for name in names}
+
+
 def _decisive(ground: Ground, norm: float, past: list[float]) -> Finding:
     """The first finding that refuses, or else the highest; the norm is always asked, whatever the plan names."""
     findings = []
-    for name in dict.fromkeys(("norm", *ground.plan.judge.scores)):
-        assessment: Assessment = plug_in("services.anomaly_detector.scores", PlugIn(name=name))
+    for name, assessment in _assessments(ground).items():
         score = assessment.score(norm, past)
         findings.append(Finding(name, score, assessment.refuses(score)))
     refusing = [finding for finding in findings if finding.refused is not None]

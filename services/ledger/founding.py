@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from mizzle.errors import Misconfigured
 from mizzle.grid import has_room
-from mizzle.plan import from_toml, refuse_contradictions
+from mizzle.plan import PlugIn, from_toml, refuse_contradictions
+from mizzle.registry import plug_in
 from mizzle.terms import bound_of, mechanism_of
 from mizzle.vocabulary import FULL_WEIGHT
 from services.ledger import audit, blobs, enrolments, federations, keys
@@ -22,7 +23,7 @@ from services.ledger.ledger import refuse_other_tables
 from services.ledger.migrate import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -123,6 +124,8 @@ def open_founded(url: str, federation: str) -> Founded:
 
 def _refuse_unworkable(plan: Plan, model: bytes) -> None:
     refuse_contradictions(plan)
+    for folder, wanted in _plug_ins(plan):
+        plug_in(folder, wanted)
     digest = hashlib.sha256(model).digest()
     if digest != plan.model.digest:
         raise Misconfigured(f"the plan's model has digest {plan.model.digest.hex()}, this file has {digest.hex()}")
@@ -130,6 +133,16 @@ def _refuse_unworkable(plan: Plan, model: bytes) -> None:
     if not has_room(plan.window.most, FULL_WEIGHT, bound, mechanism_of(plan).sigma(FULL_WEIGHT, bound)):
         text = f"the sum of a window of {plan.window.most} updates and its noise could pass 2^62"
         raise Misconfigured(f"{text}: lower the plan's window.goal, window.invite or privacy.noise_multiplier")
+
+
+def _plug_ins(plan: Plan) -> Iterator[tuple[str, PlugIn]]:
+    """What the plan names of each kind; a plan that names what is not here would lose what its devices learn."""
+    yield "mizzle.codecs", plan.update.codec
+    yield "mizzle.mechanisms", plan.privacy.mechanism
+    yield "services.selector.policies", plan.select
+    yield "services.aggregator.strategies", plan.combine.strategy
+    for name in plan.judge.scores:
+        yield "services.anomaly_detector.scores", PlugIn(name=name)
 
 
 def _read(path: Path) -> bytes:

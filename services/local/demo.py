@@ -34,8 +34,8 @@ def demo(seed: int, budget: float | None = None, report: Path | None = None) -> 
         Away: the federation did not come to its end in time.
     """
     console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    if report is not None and not report.parent.is_dir():
-        raise Misconfigured(f"--json names a file in a folder that is there; {report.parent} is not")
+    if report is not None and (report.is_dir() or not report.parent.is_dir()):
+        raise Misconfigured(f"--json names a file in a folder that is there; got {report}")
     plan, model = planned(PLAN)
     if budget is not None:
         plan = with_budget(plan, budget)

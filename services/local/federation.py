@@ -14,6 +14,7 @@ import redis
 from msgspec.structs import replace
 from nacl.public import PrivateKey
 
+from mizzle.plan import from_canonical
 from mizzle.topics import Keyspace
 from services.ledger.founding import Founded, found
 from services.ledger.ledger import Ledger
@@ -84,8 +85,8 @@ def running(  # noqa: PLR0913  # what may differ is told by name
     """
     ledger = f"sqlite:///{folder / 'ledger.db'}"
     with ExitStack() as after:
-        if "REDIS_URL" in os.environ:
-            after.callback(_forget, os.environ["REDIS_URL"], ledger, plan.federation)
+        if given := os.environ.get("REDIS_URL"):
+            after.callback(_forget, given, ledger, plan.federation)
         processes = after.enter_context(Processes(folder))
         broker = start_broker(processes, keep=True)
         redis_url = open_store(processes, kind=store, keep=True)
@@ -119,9 +120,13 @@ def _forget(redis_url: str, ledger: str, federation: str) -> None:
 
 
 def with_budget(plan: Plan, budget: float) -> Plan:
-    """The same plan with both of its budgets at `budget`."""
+    """The same plan with both of its budgets at `budget`.
+
+    Raises:
+        Misconfigured: that is no budget.
+    """
     privacy = replace(plan.privacy, device_budget=budget, federation_budget=budget)
-    return replace(plan, privacy=privacy)
+    return from_canonical(replace(plan, privacy=privacy).canonical)
 
 
 def _auditor(path: Path) -> str:

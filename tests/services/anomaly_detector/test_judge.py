@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mizzle.errors import Misconfigured
 from mizzle.grid import Levels, fit
 from mizzle.messages import Received, Verdict
 from mizzle.moves import Moved, Told
@@ -139,3 +140,8 @@ def test_the_past_of_a_device_stays_short() -> None:
 def test_a_state_that_was_stored_judges_as_it_did() -> None:
     state = fold(step, GROUND, START, long_past()).state
     assert recalled(remembered(state), START) == state
+
+
+def test_a_score_that_is_not_here_stops_the_service_before_it_judges() -> None:
+    with pytest.raises(Misconfigured, match="no plug-in 'nothing'"):
+        begin(ground(plan(judge='scores = ["nothing"]')))

@@ -40,6 +40,9 @@ def test_what_is_no_command_is_answered_with_the_usage(arguments: tuple[str, ...
         ("model = 5", "names the model beside the plan, got 5"),
         ('model = "nowhere.safetensors"', "nowhere.safetensors cannot be read"),
         (PLAN.read_text().replace("quorum", "quorun"), "did you mean 'quorum'"),
+        (PLAN.read_text().replace('"history"', '"histroy"'), "no plug-in 'histroy'"),
+        (PLAN.read_text().replace('"uniform"\n', '"unform"\n', 1), "no plug-in 'unform'"),
+        (PLAN.read_text().replace('"fedavg"', '"fedagv"'), "no plug-in 'fedagv'"),
         ("\udcff", "is no TOML"),
     ],
 )
@@ -62,10 +65,26 @@ def test_a_plan_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_redis_that_does_not_answer_is_named_at_once(url: str) -> None:
     status, said = run("demo", REDIS_URL=url)
     assert (status, "Traceback" in said) == (CONFIGURATION, False)
-    assert f"REDIS_URL is '{url}'" in said
+    assert f"REDIS_URL names {url}," in said
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_anything_starts(tmp_path: Path) -> None:
     status, said = run("demo", "--json", str(tmp_path / "nowhere" / "report.json"))
     assert status == CONFIGURATION
-    assert f"{tmp_path / 'nowhere'} is not" in said
+    assert f"got {tmp_path / 'nowhere'}" in said
+
+
+def test_a_password_in_the_address_of_a_redis_is_not_repeated() -> None:
+    status, said = run("up", REDIS_URL="redis://somebody:a-secret@127.0.0.1:1/0")
+    assert (status, "a-secret" in said) == (CONFIGURATION, False)
+
+
+def test_a_report_that_is_a_folder_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    assert run("demo", "--json", str(tmp_path))[0] == CONFIGURATION
+
+
+@pytest.mark.parametrize("budget", ["-5", "nan"])
+def test_what_is_no_budget_is_refused_before_anything_starts(budget: str) -> None:
+    status, said = run("demo", "--budget", budget)
+    assert (status, "started" in said) == (CONFIGURATION, False)
+    assert "budget" in said

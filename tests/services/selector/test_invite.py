@@ -6,6 +6,7 @@ import pytest
 
 from mizzle.codec import decode
 from mizzle.envelope import Purpose, unseal
+from mizzle.errors import Misconfigured
 from mizzle.messages import Answer, Closed, Decline, Exhausted, Halt, Invitation, Opening, Presence
 from mizzle.moves import Event, Moved, Told
 from mizzle.terms import bound_of
@@ -180,3 +181,8 @@ def test_a_decline_changes_nothing() -> None:
 def test_a_state_that_was_stored_goes_on_as_it_was() -> None:
     state = fold(step, GROUND, START, [*present(6), tick(), OPENED, CLOSED, tick(1)]).state
     assert recalled(remembered(state), START) == state
+
+
+def test_a_policy_that_is_not_here_stops_the_service_before_it_invites() -> None:
+    with pytest.raises(Misconfigured, match="no plug-in 'nothing'"):
+        begin(ground(plan(select='policy = "nothing"')))

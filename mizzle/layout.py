@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from mizzle.errors import Misconfigured
+from mizzle.known import known
 
 MOST_HEADER: Final = 4 * 1024 * 1024
 """Some 40,000 tensors; the format's own bound, 100 MB, would take a small device's memory."""
@@ -83,3 +84,6 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused(text: str) -> Misconfigured:
     return Misconfigured(f"the plan's model is a safetensors file; {text}. Write it with safetensors.numpy.save")
+
+
+known(_Tensor)

@@ -22,6 +22,7 @@ from nacl.signing import VerifyKey
 
 from mizzle.envelope import key_id
 from mizzle.errors import Forged, Outdated, Oversized, Unreadable
+from mizzle.known import known
 from mizzle.vocabulary import Count, FederationId, Sentence, Size, Version, WindowNumber
 
 PAYLOAD_TYPE: Final = "application/vnd.mizzle.release.v1+json"
@@ -282,3 +283,6 @@ def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _canonical(value: object) -> bytes:
     """JSON with the keys sorted at every level and no spaces; instants of ours end in Z."""
     return msgspec.json.encode(value, order="sorted")
+
+
+known(SignedManifest, Manifest, ReleaseEvent)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from mizzle.known import known
 from mizzle.vocabulary import (
     Bound,
     Celsius,
@@ -411,3 +412,6 @@ def refers_to(message: Message) -> tuple[bytes, ...]:
             return tuple(blob.digest for blob in (model, optimizer) if blob)
         case _:
             return ()
+
+
+known(FromDevice, ToDevice, BetweenServices)

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mizzle.errors import Misconfigured
+from mizzle.known import known
 from mizzle.layout import tensors
 from mizzle.vocabulary import Digest, FederationId, Size, Word
 
@@ -262,3 +263,6 @@ def parameters(model: bytes) -> int:
         Misconfigured: it is no safetensors file of 32-bit floats.
     """
     return sum(math.prod(shape) for _, shape in tensors(model))
+
+
+known(Plan)

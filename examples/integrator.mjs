@@ -3,8 +3,8 @@
 //   cd examples && npm ci
 //   node integrator.mjs mqtt://HOST:PORT FEDERATION RELEASE_KEY STATE_FILE
 //
-// For each new release a JSON line is printed: its version, window and tensors. The last version taken is kept in the state file,
-// so that after a restart nobody can roll it back.
+// For each new release a JSON line is printed: its version, window and tensors. The last one taken and the newest known are
+// kept in the state file, so that after a restart nobody can roll it back.
 import { closeSync, existsSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { fetchBlob } from "./node/blobs.mjs";
@@ -18,23 +18,25 @@ const [broker, federation, key, path] = process.argv.slice(2);
 if (!path) throw new Error("usage: node integrator.mjs mqtt://HOST:PORT FEDERATION RELEASE_KEY STATE_FILE");
 const releaseKey = Buffer.from(key, "hex");
 
+// The last release taken, and the newest believed: who dies with a release in its hands gets that one again, and none before it.
 // Before the first release any version is news.
-let taken = existsSync(path) ? JSON.parse(readFileSync(path, "utf8")).version : -1;
+let place = existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : { taken: -1, newest: -1 };
 
-function take(version) {
+function remember(news) {
+  place = { ...place, ...news };
   const file = openSync(`${path}.new`, "w");
-  writeSync(file, JSON.stringify({ version }));
+  writeSync(file, JSON.stringify(place));
   fsyncSync(file);
   closeSync(file);
   renameSync(`${path}.new`, path);
-  taken = version;
 }
 
 async function load(event) {
   const envelope = envelopeIn(event);
   const manifest = authentic(envelope, releaseKey, federation);
   fresh(manifest, Date.now());
-  if (!isNews(manifest, taken)) return; // it is retained, so it comes again with every connection
+  if (!isNews(manifest, place)) return; // it is retained, so it comes again with every connection
+  remember({ newest: manifest.version });
   const signal = AbortSignal.timeout(PATIENCE_MS);
   const file = await fetchBlob(
     line,
@@ -58,7 +60,7 @@ async function load(event) {
       norm,
     }),
   );
-  take(version);
+  remember({ taken: version });
 }
 
 const secret = process.env.MIZZLE_BROKER_PASSWORD_FILE; // where the broker asks for one: mqtt://reader@HOST:PORT

@@ -102,19 +102,37 @@ class Trust:
 
 @dataclass
 class Place:
-    """The last version that was taken, and the file that remembers it, if any."""
+    """The last version that was taken, the newest that was believed, and the file that remembers both, if any.
+
+    The newest is remembered before anything is made of it: so a reader that dies while it has a release in its hands
+    gets that one once more, and can still not be rolled back to one before it.
+    """
 
     version: int = _BEFORE_ALL
     path: Path | None = None
+    newest: int = _BEFORE_ALL
+
+    def __post_init__(self) -> None:
+        self.newest = max(self.newest, self.version)
+
+    def believe(self, version: int) -> None:
+        """Hold `version` for the newest there is."""
+        if version != self.newest:
+            self.newest = version
+            self._remember()
 
     def move(self, version: int) -> None:
-        """Take `version`; a power cut at any moment leaves the old or the new one in the file."""
+        """Take `version`."""
         self.version = version
+        self._remember()
+
+    def _remember(self) -> None:
+        """Write both down; a power cut at any moment leaves the old or the new ones in the file."""
         if self.path is None:
             return
         draft = self.path.with_suffix(".draft")
         with draft.open("w") as file:
-            file.write(f"{version}\n")
+            file.write(f"{self.version} {self.newest}\n")
             file.flush()
             os.fsync(file.fileno())
         draft.replace(self.path)
@@ -132,13 +150,12 @@ async def follow_bus(
     line = _Line(bus, trust.federation, patience_s)
     line.open()
     try:
-        newest = place.version
         while True:
             body = await line.announcement()
-            manifest = _believed(body, trust, place.version, newest, now())
+            manifest = _believed(body, trust, place, now())
             if manifest is None:
                 continue
-            newest = manifest.version
+            place.believe(manifest.version)
             chain, gap = await _missed(line, trust, manifest, place.version)
             for release in chain:
                 model = await _model(line, release)
@@ -152,14 +169,14 @@ async def follow_bus(
         await asyncio.to_thread(bus.close)
 
 
-def _believed(body: bytes, trust: Trust, taken: int, newest: int, now: int) -> Manifest | None:
+def _believed(body: bytes, trust: Trust, place: Place, now: int) -> Manifest | None:
     """The manifest in an announcement that is news; the newest we know of still is, until it has been taken."""
     try:
         manifest = verify(from_cloud_event(body), [trust.key], trust.federation, now)
-        if manifest.version == taken:  # it is retained, so it comes again with every connection
+        if manifest.version == place.version:  # it is retained, so it comes again with every connection
             return None
-        if manifest.version != newest:
-            follows(manifest, newest)
+        if manifest.version != place.newest:
+            follows(manifest, place.newest)
     except Unreadable as error:
         _log.warning("an announced release is not believed: %s", error)
         return None
@@ -299,9 +316,11 @@ def _place(folder: Path | None, federation: str, since: int | None) -> Place:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{federation}.release"
     try:
-        return Place(max(begin, int(path.read_text())), path)
+        taken, newest = map(int, path.read_text().split())
+        return Place(max(begin, taken), path, newest)
     except FileNotFoundError:
         return Place(begin, path)
     except ValueError as error:
-        text = f"{path} holds the last version taken, got {error}; mend it, or delete it to begin anew"
+        wanted = f"{path} holds the last version taken and the newest believed"
+        text = f"{wanted}, got {error}; mend it, or delete it to begin anew"
         raise Misconfigured(text) from error

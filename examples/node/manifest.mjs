@@ -69,11 +69,10 @@ export function fresh(manifest, now) {
     throw new Refused(`release ${manifest.version} has expired: newer ones are held back`);
 }
 
-// Whether it is newer than the version we had; one before that is a roll-back.
-export function isNews(manifest, version) {
-  if (manifest.version < version)
-    throw new Refused(`a roll-back to release ${manifest.version} where we had ${version}`);
-  return manifest.version > version;
+// Whether it has not been taken; one before the newest we know of is a roll-back.
+export function isNews({ version }, { taken, newest }) {
+  if (version < newest) throw new Refused(`a roll-back to release ${version} where we had ${newest}`);
+  return version > taken;
 }
 
 export const digestOf = (envelope) => hex(sha256(envelope));

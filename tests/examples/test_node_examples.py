@@ -112,13 +112,14 @@ def test_a_reader_takes_a_release_and_none_that_is_altered_expired_or_a_stranger
 def test_a_reader_that_starts_again_cannot_be_rolled_back(
     children: Processes, mosquitto: Broker, federation: str, folder: Path
 ) -> None:
-    history = History(federation)
+    history, place = History(federation), folder / "integrator.json"
     with Peer(mosquitto.port, "gateway", client_id="mirror") as peer:
         mirror = Mirror(peer, history)
         for _ in range(2):
             mirror.put(history.next(expires_h=FOR_EVER_H))
         program = reader(children, mosquitto, mirror, folder)
         assert versions(program, 1) == [2]
+        program.wait_for(lambda _: json.loads(place.read_text()) == {"taken": 2, "newest": 2})
         program.child.kill()
         program.child.wait(5)
         mirror.announce(history.event(1))
@@ -127,6 +128,22 @@ def test_a_reader_that_starts_again_cannot_be_rolled_back(
         mirror.announce(history.event(2))
         mirror.put(history.next(expires_h=FOR_EVER_H))
         assert versions(program, 2) == [2, 3]
+
+
+def test_a_reader_that_died_with_a_release_in_its_hands_gets_it_again_and_none_before_it(
+    children: Processes, mosquitto: Broker, federation: str, folder: Path
+) -> None:
+    history = History(federation)
+    (folder / "integrator.json").write_text('{"taken":-1,"newest":2}')
+    with Peer(mosquitto.port, "gateway", client_id="mirror") as peer:
+        mirror = Mirror(peer, history)
+        for _ in range(2):
+            mirror.put(history.next(expires_h=FOR_EVER_H))
+        mirror.announce(history.event(1))
+        program = reader(children, mosquitto, mirror, folder)
+        program.wait_for_words("a release is refused: a roll-back to release 1 where we had 2")
+        mirror.announce(history.event(2))
+        assert versions(program, 1) == [2]
 
 
 def test_a_model_that_is_not_the_one_signed_is_not_taken(

@@ -16,7 +16,7 @@ from mizzle.blobs import pieces
 from mizzle.envelope import Key
 from mizzle.errors import Misconfigured
 from mizzle.manifest import Manifest, ModelFile, Privacy, cloud_event, moment, sign
-from mizzle.releases import Place, Release, Trust, follow, follow_bus
+from mizzle.releases import Place, Release, Trust, _place, follow, follow_bus
 from mizzle.transport.bus import Bus
 from mizzle.transport.memory import MemoryBroker, MemoryBus
 from mizzle.transport.mqtt_bus import MqttBus
@@ -404,10 +404,31 @@ def test_a_place_is_remembered_once_the_caller_comes_back(mirror: Mirror, tmp_pa
     mirror.release(3)
     path = tmp_path / "watch-har.release"
     found = asyncio.run(taken(mirror.follower(Place(path=path)), 2))
-    assert (versions(found), path.read_text()) == ([1, 2], "1\n")
-    again = asyncio.run(taken(mirror.follower(Place(int(path.read_text()), path)), 2))
-    assert (versions(again), path.read_text()) == ([2, 3], "2\n")
+    assert (versions(found), path.read_text()) == ([1, 2], "1 3\n")
+    again = asyncio.run(taken(mirror.follower(_place(tmp_path, "watch-har", None)), 2))
+    assert (versions(again), path.read_text()) == ([2, 3], "2 3\n")
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_who_dies_with_a_release_in_its_hands_cannot_be_rolled_back_behind_it(
+    mirror: Mirror, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The newest is remembered before the caller has it, and comes again."""
+
+    async def story() -> int:
+        async with asyncio.timeout(20), aclosing(mirror.follower(_place(tmp_path, "watch-har", None))) as releases:
+            coming = asyncio.ensure_future(anext(releases))
+            await asyncio.wait({coming}, timeout=2 * PATIENCE_S)
+            assert not coming.done()
+            mirror.announce(2)
+            return (await coming).version
+
+    mirror.release(2)
+    asyncio.run(taken(mirror.follower(Place(path=tmp_path / "watch-har.release")), 1))
+    mirror.announce(1)
+    with warnings(caplog) as warned:
+        assert asyncio.run(story()) == 1
+    assert ["roll-back" in warning for warning in warned] == [True]
 
 
 def test_a_follower_that_ends_leaves_the_broker(mirror: Mirror) -> None:
@@ -424,8 +445,9 @@ def test_a_release_key_is_32_bytes_or_as_many_in_hexadecimal(key: bytes | str) -
         asyncio.run(taken(follow("mqtt://127.0.0.1:1", "watch-har", key), 1))
 
 
-def test_a_remembered_version_that_is_none_says_which_file_to_mend(tmp_path: Path) -> None:
-    (tmp_path / "watch-har.release").write_text("seven")
+@pytest.mark.parametrize("text", ["", "7", "seven eight", "1 2 3"])
+def test_a_remembered_place_that_is_none_says_which_file_to_mend(text: str, tmp_path: Path) -> None:
+    (tmp_path / "watch-har.release").write_text(text)
     with pytest.raises(Misconfigured, match=r"watch-har\.release"):
         asyncio.run(taken(follow("mqtt://127.0.0.1:1", "watch-har", KEY.public_key, folder=tmp_path), 1))
 

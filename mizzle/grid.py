@@ -221,7 +221,9 @@ def has_room(members: int, weight_cap: int, bound: int, sigma: int) -> bool:
 
 def add(total: Integers, update: Levels, weight: int) -> None:
     """Add weight · m · q to the total (padded,), in place and exactly."""
-    total += np.multiply(update.levels, weight * update.multiplier, dtype=np.int64)
+    factor = weight * update.multiplier
+    fits = abs(factor) < 1 << 23  # no level is above 255
+    total += np.multiply(update.levels, factor, dtype=np.int32 if fits else np.int64)
 
 
 def add_sparse(total: Integers, update: Sparse, weight: int) -> None:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mizzle.errors import Away
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class SpoolFull(Away):
@@ -30,7 +27,10 @@ class Spool:
         self._prefix = str(folder)
         self._kept = folder / "kept"
         self._kept.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._used = sum(self._sizes())
+        self._counting = threading.Lock()  # a gateway puts in one thread and discards in another
+        self._sizes: dict[str, int] = {}
+        self._used = 0
+        self._count()
 
     def put(self, key: bytes, body: bytes) -> None:
         """Hold `body` under `key`; the same key again replaces the same bytes.
@@ -38,44 +38,51 @@ class Spool:
         Raises:
             SpoolFull: there is no room, by our own bound or the disk's.
         """
-        path = self._path(key)
-        growth = len(body) - _size(path)
-        if self._used + growth > self._most:
-            self._used = sum(self._sizes())
-            if self._used + growth > self._most:
+        name = key.hex()
+        if not self._has_room(name, len(body)):
+            self._count()
+            if not self._has_room(name, len(body)):
                 raise SpoolFull(f"the payload store {self._folder} holds {self._used} of {self._most} bytes")
         try:
-            _write(path, body)
+            _write(self._path(name), body)
         except OSError as error:  # a full disk, as a rule
             raise SpoolFull(f"the payload store {self._folder} cannot be written: {error}") from error
-        self._used += growth
+        self._note(name, len(body))
 
     def get(self, key: bytes) -> bytes | None:
         """What lies under `key`, None if nothing does."""
-        found = _read(self._path(key))
+        found = _read(self._path(key.hex()))
         return _read(f"{self._kept}/{key.hex()}") if found is None else found
 
     def discard(self, key: bytes) -> None:
         """The update has ended (or the blob is in the ledger): hold it no longer."""
-        path = self._path(key)
-        size = _size(path)
-        try:
-            if self._keep:
-                os.replace(path, self._kept / key.hex())
-            else:
-                os.unlink(path)
-        except FileNotFoundError:
-            return
-        self._used -= size
-
-    def _path(self, key: bytes) -> str:
         name = key.hex()
+        with suppress(FileNotFoundError):
+            if self._keep:
+                os.replace(self._path(name), self._kept / name)
+            else:
+                os.unlink(self._path(name))
+        self._note(name, 0)
+
+    def _path(self, name: str) -> str:
         return f"{self._prefix}/{name[:2]}/{name}"
 
-    def _sizes(self) -> Iterator[int]:
-        for folder in self._folder.iterdir():
-            if folder.is_dir() and folder != self._kept:
-                yield from (_size(str(path)) for path in folder.iterdir())
+    def _has_room(self, name: str, size: int) -> bool:
+        return self._used - self._sizes.get(name, 0) + size <= self._most
+
+    def _note(self, name: str, size: int) -> None:
+        """What lies under this name has so many bytes now; nothing has none."""
+        with self._counting:
+            self._used += size - self._sizes.pop(name, 0)
+            if size:
+                self._sizes[name] = size
+
+    def _count(self) -> None:
+        """Look at what lies there: services beside us put and discard, too."""
+        folders = [folder for folder in self._folder.iterdir() if folder.is_dir() and folder != self._kept]
+        found = {file.name: _size(str(file)) for folder in folders for file in folder.iterdir()}
+        with self._counting:
+            self._sizes, self._used = found, sum(found.values())
 
 
 def _read(path: str) -> bytes | None:

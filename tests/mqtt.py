@@ -11,7 +11,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-PATIENCE_S = 5.0
+PATIENCE_S = 30.0
 
 
 class Said(NamedTuple):

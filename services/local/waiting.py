@@ -25,7 +25,7 @@ def free_port() -> int:
             return port
 
 
-def wait_for_port(port: int, child: Child, timeout_s: float = 10.0) -> None:
+def wait_for_port(port: int, child: Child, timeout_s: float = 30.0) -> None:
     """Return once `child` accepts connections on `port` of the loopback interface.
 
     Raises:

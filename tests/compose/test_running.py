@@ -57,7 +57,7 @@ def is_counted(home: Path, version: int) -> bool:
     return any(isinstance(outcome, Counted) and outcome.release == version for outcome in outcomes)
 
 
-def eventually(holds: Callable[[], bool], timeout_s: float = 20) -> bool:
+def eventually(holds: Callable[[], bool], timeout_s: float = 60) -> bool:
     """Whether it holds within that time; who writes it is another process and tells nobody."""
     until = time.monotonic() + timeout_s
     while not holds():
@@ -137,9 +137,9 @@ def heard(running: Running, user: str, password: str | None, publishes: str = ""
     if publishes:
         bus.publish(publishes, b"x")
     end = (Disconnected, Sent) if publishes else (Disconnected, Connected)
-    events = [coming.get(timeout=10)]
+    events = [coming.get(timeout=30)]
     while not isinstance(events[-1], end):
-        events.append(coming.get(timeout=10))
+        events.append(coming.get(timeout=30))
     bus.close()
     return events
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from services.local.processes import Processes
 
 EXAMPLES = CHECKOUT / "examples"
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 
 @dataclass

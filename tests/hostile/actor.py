@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from services.local.federation import Federation
 
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 """More than a window lasts: everything is sent on a machine that does other things too."""
 
 

@@ -420,7 +420,7 @@ def names() -> list[str]:
     ]
 
 
-def wait_until(claim: Callable[[], bool], timeout_s: float = 20.0) -> None:
+def wait_until(claim: Callable[[], bool], timeout_s: float = 90.0) -> None:
     """Return once it is so, or time is up; the ledger and Redis have no way to say when."""
     until = time.monotonic() + timeout_s
     while not claim() and time.monotonic() < until:

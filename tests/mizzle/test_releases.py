@@ -80,7 +80,8 @@ class History:
 class Mirror:
     """A broker, and what the gateway puts there."""
 
-    def __init__(self, federation: str = "watch-har") -> None:
+    def __init__(self, federation: str = "watch-har", patience_s: float = 60.0) -> None:
+        self.patience_s = patience_s
         self.broker = MemoryBroker()
         self.history = History(federation)
         self.gateway: Bus = MemoryBus(self.broker, "gateway")
@@ -110,12 +111,19 @@ class Mirror:
     def follower(self, place: Place | None = None) -> AsyncGenerator[Release, None]:
         bus = MemoryBus(self.broker, FOLLOWER, session_expiry_s=0)
         trust = Trust(self.history.federation, KEY.public_key)
-        return follow_bus(bus, trust, place or Place(), now=lambda: NOW, patience_s=PATIENCE_S)
+        return follow_bus(bus, trust, place or Place(), now=lambda: NOW, patience_s=self.patience_s)
 
 
 @pytest.fixture
 def mirror() -> Mirror:
+    """With followers that wait for as long as a busy machine may need."""
     return Mirror()
+
+
+@pytest.fixture
+def hasty() -> Mirror:
+    """With followers that soon take what has not come for what is not kept."""
+    return Mirror(patience_s=PATIENCE_S)
 
 
 async def taken(follower: AsyncGenerator[Release, None], count: int) -> list[Release]:
@@ -240,20 +248,20 @@ def test_a_roll_back_is_refused(mirror: Mirror, caplog: pytest.LogCaptureFixture
 
 
 def test_a_roll_back_behind_a_release_that_is_still_awaited_is_refused(
-    mirror: Mirror, caplog: pytest.LogCaptureFixture
+    hasty: Mirror, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def story() -> list[int]:
-        mirror.keep(mirror.history.manifest(mirror.history.next()))
-        mirror.announce(mirror.history.next())
-        async with asyncio.timeout(20), aclosing(mirror.follower()) as releases:
+        hasty.keep(hasty.history.manifest(hasty.history.next()))
+        hasty.announce(hasty.history.next())
+        async with asyncio.timeout(20), aclosing(hasty.follower()) as releases:
             coming = asyncio.ensure_future(anext(releases))
             await asyncio.wait({coming}, timeout=4 * PATIENCE_S)
-            mirror.keep(model(1))
-            mirror.announce(1)
+            hasty.keep(model(1))
+            hasty.announce(1)
             await asyncio.wait({coming}, timeout=2 * PATIENCE_S)
             assert not coming.done()
-            mirror.keep(model(2))
-            mirror.announce(2)
+            hasty.keep(model(2))
+            hasty.announce(2)
             return [(await coming).version, (await anext(releases)).version]
 
     with warnings(caplog) as warned:
@@ -288,12 +296,12 @@ def test_an_expired_release_is_taken_when_its_successor_vouches_for_it(mirror: M
     assert versions(asyncio.run(taken(mirror.follower(), 2))) == [1, 2]
 
 
-def test_a_manifest_that_is_kept_no_more_makes_a_gap(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
-    mirror.history.next()
-    mirror.history.next()
-    mirror.release(2)
+def test_a_manifest_that_is_kept_no_more_makes_a_gap(hasty: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+    hasty.history.next()
+    hasty.history.next()
+    hasty.release(2)
     with warnings(caplog) as warned:
-        found = asyncio.run(taken(mirror.follower(), 2))
+        found = asyncio.run(taken(hasty.follower(), 2))
     assert (versions(found), gaps(found)) == ([3, 4], [3])
     assert [warning.partition(":")[0] for warning in warned] == ["the releases before 3 are not to be had"]
 
@@ -307,29 +315,27 @@ def test_a_manifest_of_a_stranger_makes_a_gap(mirror: Mirror, caplog: pytest.Log
     assert "trusted here is" in warned[0]
 
 
-def test_an_old_model_that_is_kept_no_more_makes_a_gap(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
-    mirror.release()
-    mirror.keep(mirror.history.manifest(mirror.history.next()))
-    mirror.release(2)
+def test_an_old_model_that_is_kept_no_more_makes_a_gap(hasty: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+    hasty.release()
+    hasty.keep(hasty.history.manifest(hasty.history.next()))
+    hasty.release(2)
     with warnings(caplog) as warned:
-        found = asyncio.run(taken(mirror.follower(), 3))
+        found = asyncio.run(taken(hasty.follower(), 3))
     assert (versions(found), gaps(found)) == ([1, 3, 4], [3])
     assert "release 2 has no model" in warned[0]
 
 
-def test_the_newest_model_is_asked_for_again_at_the_next_event(
-    mirror: Mirror, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_newest_model_is_asked_for_again_at_the_next_event(hasty: Mirror, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> list[Release]:
-        mirror.release()
-        mirror.announce(mirror.history.next())
-        async with asyncio.timeout(20), aclosing(mirror.follower()) as releases:
+        hasty.release()
+        hasty.announce(hasty.history.next())
+        async with asyncio.timeout(20), aclosing(hasty.follower()) as releases:
             found = [await anext(releases)]
             coming = asyncio.ensure_future(anext(releases))
             await asyncio.wait({coming}, timeout=3 * PATIENCE_S)
             assert not coming.done()
-            mirror.keep(model(2))
-            mirror.announce(2)
+            hasty.keep(model(2))
+            hasty.announce(2)
             return [*found, await coming]
 
     with warnings(caplog) as warned:
@@ -338,20 +344,20 @@ def test_the_newest_model_is_asked_for_again_at_the_next_event(
     assert "release 2 has no model" in warned[0]
 
 
-def test_a_model_that_is_not_the_one_signed_is_not_taken(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_model_that_is_not_the_one_signed_is_not_taken(hasty: Mirror, caplog: pytest.LogCaptureFixture) -> None:
     async def story() -> Release:
-        version = mirror.history.next()
-        mirror.keep(model(version))
+        version = hasty.history.next()
+        hasty.keep(model(version))
         _, middle, _ = pieces(model(version))
         place = topics.blob("watch-har", sha256(model(version)), 1)
-        mirror.gateway.publish(place, middle[:-1] + bytes([middle[-1] ^ 1]), retain=True)
-        mirror.announce(version)
-        async with asyncio.timeout(20), aclosing(mirror.follower()) as releases:
+        hasty.gateway.publish(place, middle[:-1] + bytes([middle[-1] ^ 1]), retain=True)
+        hasty.announce(version)
+        async with asyncio.timeout(20), aclosing(hasty.follower()) as releases:
             coming = asyncio.ensure_future(anext(releases))
             await asyncio.wait({coming}, timeout=3 * PATIENCE_S)
             assert not coming.done()
-            mirror.keep(model(version))
-            mirror.announce(version)
+            hasty.keep(model(version))
+            hasty.announce(version)
             return await coming
 
     with warnings(caplog) as warned:
@@ -359,40 +365,40 @@ def test_a_model_that_is_not_the_one_signed_is_not_taken(mirror: Mirror, caplog:
     assert "do not hash to their name" in warned[0]
 
 
-def test_a_model_longer_than_signed_is_not_even_held(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
-    version = mirror.history.next(model_size=100)
-    mirror.keep(model(version))
+def test_a_model_longer_than_signed_is_not_even_held(hasty: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+    version = hasty.history.next(model_size=100)
+    hasty.keep(model(version))
     with warnings(caplog) as warned:
-        found = asyncio.run(taken_after(mirror, mirror.history.event(version)))
+        found = asyncio.run(taken_after(hasty, hasty.history.event(version)))
     assert versions(found) == [2]
     assert "at most 100 bytes" in warned[0]
 
 
-async def taken_after(mirror: Mirror, event: bytes) -> list[Release]:
+async def taken_after(hasty: Mirror, event: bytes) -> list[Release]:
     """What comes first although `event` was first: the release after it."""
-    mirror.say(event)
-    async with asyncio.timeout(20), aclosing(mirror.follower()) as releases:
+    hasty.say(event)
+    async with asyncio.timeout(20), aclosing(hasty.follower()) as releases:
         coming = asyncio.ensure_future(anext(releases))
         await asyncio.wait({coming}, timeout=3 * PATIENCE_S)
-        mirror.release()
+        hasty.release()
         return [await coming]
 
 
-def test_time_does_not_run_while_the_line_is_down(mirror: Mirror, caplog: pytest.LogCaptureFixture) -> None:
+def test_time_does_not_run_while_the_line_is_down(hasty: Mirror, caplog: pytest.LogCaptureFixture) -> None:
     """Else every loss of the network would look like a release that is kept no more."""
 
     async def story() -> list[Release]:
-        mirror.history.next()
-        mirror.history.next()
-        mirror.announce(2)
-        async with asyncio.timeout(20), aclosing(mirror.follower()) as releases:
+        hasty.history.next()
+        hasty.history.next()
+        hasty.announce(2)
+        async with asyncio.timeout(20), aclosing(hasty.follower()) as releases:
             coming = asyncio.ensure_future(anext(releases))
             await asyncio.wait({coming}, timeout=PATIENCE_S / 2)
-            mirror.broker.cut(FOLLOWER)
+            hasty.broker.cut(FOLLOWER)
             await asyncio.wait({coming}, timeout=3 * PATIENCE_S)
-            for blob in (mirror.history.manifest(1), model(1), model(2)):
-                mirror.keep(blob)
-            mirror.broker.mend(FOLLOWER)
+            for blob in (hasty.history.manifest(1), model(1), model(2)):
+                hasty.keep(blob)
+            hasty.broker.mend(FOLLOWER)
             return [await coming, await anext(releases)]
 
     with warnings(caplog) as warned:

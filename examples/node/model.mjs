@@ -62,7 +62,7 @@ function softmax(values) {
 
 // One step of gradient descent on the mean cross-entropy of a batch; the layers are changed in place. With `proximal`
 // each step pulls back to where training began (FedProx).
-export function descend(layers, batch, rate, proximal, start) {
+export function descend(layers, batch, rate, proximal, base) {
   const gradients = layers.map(({ weight, bias }) => ({
     weight: new Float64Array(weight.length),
     bias: new Float64Array(bias.length),
@@ -78,7 +78,7 @@ export function descend(layers, batch, rate, proximal, start) {
   layers.forEach((layer, depth) => {
     for (const part of ["weight", "bias"]) {
       const mean = gradients[depth][part].map((sum) => sum / batch.length);
-      step(layer[part], mean, rate, proximal, start[depth][part]);
+      step(layer[part], mean, rate, proximal, base[depth][part]);
     }
   });
 }
@@ -104,18 +104,13 @@ function blame({ outputs, inputs, weight }, gradient, x, error) {
 // Train for some epochs, shuffled each time, until `isOver`; others get their turn between two batches.
 export async function train(layers, examples, settings, isOver) {
   const { epochs = 1, batch_size: size = 32, learning_rate: rate, proximal = 0 } = settings;
-  const start = layers.map(({ weight, bias }) => ({ weight: weight.slice(), bias: bias.slice() }));
+  const base = layers.map(({ weight, bias }) => ({ weight: weight.slice(), bias: bias.slice() }));
   for (let epoch = 0; epoch < epochs; epoch += 1) {
     const shuffled = examples.map((example) => [Math.random(), example]).sort(([one], [other]) => one - other);
     for (let start = 0; start < shuffled.length; start += size) {
       if (isOver()) return;
-      descend(
-        layers,
-        shuffled.slice(start, start + size).map(([, example]) => example),
-        rate,
-        proximal,
-        start,
-      );
+      const batch = shuffled.slice(start, start + size).map(([, example]) => example);
+      descend(layers, batch, rate, proximal, base);
       await new Promise(setImmediate);
     }
   }

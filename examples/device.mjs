@@ -17,6 +17,7 @@ import { brokerPassword, headerIn, hex, open, parseToken, parts, proof, Refused,
 
 const { MIZZLE_BROKER: broker, MIZZLE_HOME: folder, MIZZLE_TOKEN: token, MIZZLE_CSV: csv } = process.env;
 const [ENROLMENT_MS, UPDATE_MS, MOST_WAITING] = [[2_000, 60_000], [10_000, 600_000], 64];
+const LONGEST_MS = 2 ** 31 - 1; // that a timer of Node's waits; a longer one would fire at once
 
 const tell = (event) => console.log(JSON.stringify(event));
 const up = ({ federation, device }, kind) => `mz/1/${federation}/up/${shard(device)}/${device}/${kind}`;
@@ -181,7 +182,7 @@ function takePart(home, identity, examplesFor) {
 
   // The plan and the base model, from here or from the broker; rejects when the deadline is over.
   async function fetched({ base, deadline }) {
-    const signal = AbortSignal.timeout(Math.max(0, deadline - Date.now()));
+    const signal = AbortSignal.timeout(Math.min(Math.max(0, deadline - Date.now()), LONGEST_MS));
     const wanted = [identity.plan, base].map(async ({ digest, size }) => {
       const blob = blobs.get(hex(digest)) ?? (await fetchBlob(line, federation, Buffer.from(digest), size, signal));
       return [hex(digest), blob];

@@ -351,11 +351,11 @@ const DISTINCT = "number i is (-1)^i * (((73 * i + 5) mod 331) + 1) / 1024";
 const distinct = (size) => Array.from({ length: size }, (_, i) => ((-1) ** i * (((73 * i + 5) % 331) + 1)) / 1024);
 const byRule = (size) => ({ change: ruled(size), ...(size < 100 ? {} : { rule: RULE }) });
 for (const [name, what, { change, rule }, codec, bound = 2_097_152] of [
-  ["payload-1-bit", "70 numbers with 1 bit: their signs, once they are rotated", byRule(70), { name: "drive", fields: { bits: 1 } }],
+  ["payload-1-bit", "74 numbers with 1 bit: their signs, once they are rotated; chance rounds the multiplier up", byRule(74), { name: "drive", fields: { bits: 1 } }],
   ["payload-1-bit-blocks", "5,500 numbers with 1 bit, which is what drive has where its plan does not say; the bound lowers their multiplier",
     byRule(5500), { name: "drive", fields: {} }, 4_000_000],
   ["payload-1-bit-zero", "no change at all with 1 bit: nothing is divided by nothing", { change: [0, 0, 0] }, { name: "drive", fields: { bits: 1 } }],
-  ["payload-2-bits", "70 numbers with 2 bits: nearest levels of four", byRule(70), { name: "drive", fields: { bits: 2 } }],
+  ["payload-2-bits", "76 numbers with 2 bits: nearest levels of four; chance rounds the multiplier up", byRule(76), { name: "drive", fields: { bits: 2 } }],
   ["payload-2-bits-blocks", "5,500 numbers with 2 bits", byRule(5500), { name: "drive", fields: { bits: 2 } }, 2 ** 23],
   ["payload-topk", "6 of 300 numbers, their places with 9 bits each, so that two bits of zeros follow",
     { change: distinct(300), rule: DISTINCT }, { name: "topk", fields: { share: 0.02 } }],

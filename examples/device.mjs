@@ -8,14 +8,16 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { fetchBlob } from "./node/blobs.mjs";
-import { clip, encode, gridOf } from "./node/grid.mjs";
+import { codecOf } from "./node/codecs.mjs";
 import { openHome } from "./node/home.mjs";
 import { again, connect, say } from "./node/line.mjs";
 import { layersOf, readModel, train, WrongShape } from "./node/model.mjs";
+import { payloadOf, weighed } from "./node/payload.mjs";
 import { brokerPassword, headerIn, hex, open, parseToken, parts, proof, Refused, same, seal, sha256, shard } from "./node/wire.mjs";
 
 const { MIZZLE_BROKER: broker, MIZZLE_HOME: folder, MIZZLE_TOKEN: token, MIZZLE_CSV: csv } = process.env;
 const [ENROLMENT_MS, UPDATE_MS, MOST_WAITING] = [[2_000, 60_000], [10_000, 600_000], 64];
+const LONGEST_MS = 2 ** 31 - 1; // that a timer of Node's waits; a longer one would fire at once
 
 const tell = (event) => console.log(JSON.stringify(event));
 const up = ({ federation, device }, kind) => `mz/1/${federation}/up/${shard(device)}/${device}/${kind}`;
@@ -140,7 +142,7 @@ function takePart(home, identity, examplesFor) {
     while (queued) {
       const invitation = queued;
       queued = undefined;
-      const reason = await learn(invitation).catch((error) => (console.error(error), "failed"));
+      const reason = await learn(invitation).catch(whyNot);
       if (reason) decline(invitation.window, reason);
     }
     working = false;
@@ -154,32 +156,33 @@ function takePart(home, identity, examplesFor) {
     if (!found) return "no-model";
     const { plan, base } = found;
     if (plan.federation !== federation) return "foreign-plan";
-    if (plan.update.codec.name !== "hadamard" || ![4, 8].includes(plan.update.codec.fields.bits))
-      return "unknown-codec";
+    const codec = codecOf(plan.update.codec);
     tell({ event: "trains", window: invitation.window, version: invitation.base.version });
-    let change;
-    try {
-      change = await learned(plan, base, invitation.deadline);
-    } catch (error) {
-      if (error instanceof WrongShape) return "wrong-shape";
-      throw error;
-    }
+    const change = await learned(plan, base, invitation.deadline);
     if (!change.every(Number.isFinite)) return "not-finite";
-    const grid = gridOf(plan.update, plan.model.parameters);
-    const payload = encode(
-      clip(change, plan.update.clip),
-      grid,
-      invitation.seed,
-      Math.min(grid.bound, invitation.bound),
+    const { examples } = plan.update;
+    if (examples !== undefined && count === 0) return "uncounted";
+    const { payload, lost } = payloadOf(
+      weighed(change, examples, count),
+      home.lost(),
+      plan,
+      codec,
+      invitation,
       randomBytes,
     );
-    keep(invitation, payload);
+    keep(invitation, payload, lost);
     return undefined;
+  }
+
+  // The word for what went wrong, which is said aloud.
+  function whyNot(error) {
+    console.error(error.reason ? `${error.reason}: ${error.message}` : error);
+    return error.reason ?? "failed";
   }
 
   // The plan and the base model, from here or from the broker; rejects when the deadline is over.
   async function fetched({ base, deadline }) {
-    const signal = AbortSignal.timeout(Math.max(0, deadline - Date.now()));
+    const signal = AbortSignal.timeout(Math.min(Math.max(0, deadline - Date.now()), LONGEST_MS));
     const wanted = [identity.plan, base].map(async ({ digest, size }) => {
       const blob = blobs.get(hex(digest)) ?? (await fetchBlob(line, federation, Buffer.from(digest), size, signal));
       return [hex(digest), blob];
@@ -202,7 +205,7 @@ function takePart(home, identity, examplesFor) {
     return after.numbers.map((number, i) => number - before.numbers[i]);
   }
 
-  function keep({ window, base, plan }, payload) {
+  function keep({ window, base, plan }, payload, lost) {
     const update = {
       window,
       base: base.digest,
@@ -211,7 +214,7 @@ function takePart(home, identity, examplesFor) {
       payload: { digest: sha256(payload), size: payload.length },
     };
     const signed = sealed(update, "update");
-    home.keep(signed.id, signed.sealed, payload);
+    home.keep(signed.id, signed.sealed, payload, lost);
     tell({ event: "kept", window, update: hex(signed.id) });
     sendUntilReceipt(hex(signed.id));
   }

@@ -220,6 +220,13 @@ REASONS: Final = (
     ),
     Reason(
         "decline",
+        "unknown-codec",
+        "The plan's codec, or a field of it, is none that this device has.",
+        "The device's program is older than the plan, or the codec is a plug-in of a package that it lacks.",
+        "python -m pip install --upgrade mizzle, and the codec's package, on the device",
+    ),
+    Reason(
+        "decline",
         "wrong-shape",
         "What the training function returned does not fit the model.",
         "A tensor is missing, or has another name or shape than in task.weights.",

@@ -1,14 +1,15 @@
-// From a change of weights to a payload of integers (schemas/README.md, section 9), for the codec "hadamard".
+// The grid: the integers in which every update is written (schemas/README.md, section 9), whatever its codec.
 import { createHash } from "node:crypto";
 
+export const MOST_MULTIPLIER = 2 ** 32 - 1;
 const SIDES = [4096, 1024, 256, 64];
-const MOST_MULTIPLIER = 2 ** 32 - 1;
 
-// What a plan's [update] table means in the numbers of the grid.
-export function gridOf({ clip, codec }, size) {
+// What a plan's clip means in the numbers of the grid, for levels of so many bits and d = size.
+export function gridOf(clip, bits, size) {
   const exponent = Math.floor(Math.log2(clip)) - 21;
-  const unit = 2 ** exponent;
-  return { bits: codec.fields.bits, size, unit, bound: Math.floor(clip / unit), blocks: blocksOf(size) };
+  const [unit, blocks] = [2 ** exponent, blocksOf(size)];
+  const padded = blocks.reduce((sum, side) => sum + side, 0);
+  return { bits, top: 2 ** bits - 1, size, unit, bound: Math.floor(clip / unit), blocks, padded };
 }
 
 export function blocksOf(size) {
@@ -71,40 +72,7 @@ function hadamard(block) {
   }
 }
 
-// The payload of a clipped change; `draw(n)` gives n random bytes.
-export function encode(change, { bits, unit, blocks }, seed, bound, draw) {
-  const turned = rotate(change, seed, blocks);
-  const top = 2 ** bits - 1;
-  const most = multiplierOf(turned.reduce((peak, value) => Math.max(peak, Math.abs(value)), 0) / unit, top);
-  const payload = Buffer.alloc(4 + (turned.length * bits) / 8);
-  if (most === 0) return payload;
-  const chance = draw(4 * turned.length);
-  const codes = turned.map((value, i) => {
-    const scaled = Math.min(Math.max(value / (most * unit), -top), top);
-    return Math.floor((nearest((scaled + top) * 2 ** 31) + chance.readUInt32LE(4 * i)) / 2 ** 32);
-  });
-  payload.writeUInt32LE(fit(most, codes, top, bound));
-  if (bits === 8) payload.set(codes, 4);
-  else for (let i = 0; i < codes.length; i += 2) payload[4 + i / 2] = codes[i] | (codes[i + 1] << 4);
-  return payload;
-}
-
-// The smallest m with peak ≤ m·top, exactly: products below 2^53 are exact, the quotient may be off by one.
-function multiplierOf(peak, top) {
-  if (peak >= MOST_MULTIPLIER * top) return MOST_MULTIPLIER;
-  let multiplier = Math.ceil(peak / top);
-  while (multiplier * top < peak) multiplier += 1;
-  while (multiplier > 0 && (multiplier - 1) * top >= peak) multiplier -= 1;
-  return multiplier;
-}
-
-// The nearest integer, ties to even.
-function nearest(value) {
-  const rounded = Math.round(value);
-  return rounded - value === 0.5 && rounded % 2 ? rounded - 1 : rounded;
-}
-
-// The largest multiplier up to this one with which the update stays within the bound S.
+// The largest multiplier up to this one with which the update of these codes stays within the bound S.
 export function fit(multiplier, codes, top, bound) {
   const squares = codes.reduce((sum, code) => sum + (2 * code - top) ** 2, 0);
   const square = (BigInt(bound) * BigInt(bound)) / BigInt(Math.max(squares, 1));

@@ -29,6 +29,7 @@ function replace(folder, name, bytes) {
 
 const base64 = (bytes) => Buffer.from(bytes).toString("base64");
 const bytesOf = (text) => Buffer.from(text, "base64");
+const numbersOf = (bytes) => Float64Array.from({ length: bytes.length / 8 }, (_, i) => bytes.readDoubleLE(8 * i));
 
 // What a line of the journal adds to what is known.
 function fold(known, line) {
@@ -38,14 +39,15 @@ function fold(known, line) {
   if (line.newest !== undefined) known.newest = line.newest;
   if (line.kept !== undefined)
     known.waiting.set(line.kept, { sealed: bytesOf(line.sealed), payload: bytesOf(line.payload) });
+  if (line.lost !== undefined) known.lost = line.lost;
   if (line.ended !== undefined) {
     known.waiting.delete(line.ended);
     known.receipts.set(line.ended, bytesOf(line.receipt));
   }
 }
 
-function* lines({ counter, identity, password, newest, waiting, receipts }) {
-  yield { counter, newest };
+function* lines({ counter, identity, password, newest, waiting, receipts, lost }) {
+  yield { counter, newest, lost };
   if (password) yield { password };
   if (identity) yield { identity: base64(identity) };
   for (const [id, { sealed, payload }] of waiting) yield { kept: id, sealed: base64(sealed), payload: base64(payload) };
@@ -62,6 +64,7 @@ export function openHome(folder) {
     newest: { window: 0, version: 0 },
     waiting: new Map(),
     receipts: new Map(),
+    lost: undefined,
   };
   const path = join(folder, "journal.jsonl");
   // What a crash cut off in the middle of a line was never relied upon: it ends without a newline.
@@ -80,6 +83,7 @@ export function openHome(folder) {
     password: () => known.password,
     newest: () => known.newest,
     waiting: () => known.waiting,
+    lost: () => known.lost && numbersOf(bytesOf(known.lost)),
     counter: () => {
       if (next === known.counter) note({ counter: known.counter + BLOCK });
       next += 1;
@@ -88,7 +92,14 @@ export function openHome(folder) {
     knock: (password) => note({ password }),
     belong: (sealed) => note({ identity: base64(sealed) }),
     accept: (window, version) => note({ newest: { window, version } }),
-    keep: (id, sealed, payload) => note({ kept: hex(id), sealed: base64(sealed), payload: base64(payload) }),
+    // In one line, so that no update is there without what it lacks, and none the other way round.
+    keep: (id, sealed, payload, lost) =>
+      note({
+        kept: hex(id),
+        sealed: base64(sealed),
+        payload: base64(payload),
+        lost: lost && base64(new Uint8Array(lost.buffer)),
+      }),
     end: (id, receipt) => note({ ended: hex(id), receipt: base64(receipt) }),
   };
 }

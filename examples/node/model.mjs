@@ -1,6 +1,8 @@
 // A model: a safetensors file (schemas/README.md, section 7), and how to train one of linear layers with ReLU between them.
 
-export class WrongShape extends Error {}
+export class WrongShape extends Error {
+  reason = "wrong-shape";
+}
 
 // Names, shapes and numbers of a safetensors file, in the order in which the numbers lie in it.
 export function readModel(file) {
@@ -58,8 +60,9 @@ function softmax(values) {
   return odds.map((odd) => odd / sum);
 }
 
-// One step of gradient descent on the mean cross-entropy of a batch; the layers are changed in place.
-export function descend(layers, batch, rate) {
+// One step of gradient descent on the mean cross-entropy of a batch; the layers are changed in place. With `proximal`
+// each step pulls back to where training began (FedProx).
+export function descend(layers, batch, rate, proximal, base) {
   const gradients = layers.map(({ weight, bias }) => ({
     weight: new Float64Array(weight.length),
     bias: new Float64Array(bias.length),
@@ -72,10 +75,17 @@ export function descend(layers, batch, rate) {
     for (let depth = layers.length - 1; depth >= 0; depth -= 1)
       error = blame(layers[depth], gradients[depth], inputs[depth], error);
   }
-  layers.forEach(({ weight, bias }, depth) => {
-    weight.forEach((value, i) => (weight[i] = value - (rate / batch.length) * gradients[depth].weight[i]));
-    bias.forEach((value, i) => (bias[i] = value - (rate / batch.length) * gradients[depth].bias[i]));
+  layers.forEach((layer, depth) => {
+    for (const part of ["weight", "bias"]) {
+      const mean = gradients[depth][part].map((sum) => sum / batch.length);
+      step(layer[part], mean, rate, proximal, base[depth][part]);
+    }
   });
+}
+
+// Move against the gradient and, μ·(w − w_base), back to the base; the values are changed in place.
+export function step(values, gradient, rate, proximal, base) {
+  values.forEach((value, i) => (values[i] = value - rate * (gradient[i] + proximal * (value - base[i]))));
 }
 
 // Add what this layer's error says to its gradient; the error of the layer before it, where its ReLU let something through.
@@ -92,16 +102,15 @@ function blame({ outputs, inputs, weight }, gradient, x, error) {
 }
 
 // Train for some epochs, shuffled each time, until `isOver`; others get their turn between two batches.
-export async function train(layers, examples, { epochs = 1, batch_size: size = 32, learning_rate: rate }, isOver) {
+export async function train(layers, examples, settings, isOver) {
+  const { epochs = 1, batch_size: size = 32, learning_rate: rate, proximal = 0 } = settings;
+  const base = layers.map(({ weight, bias }) => ({ weight: weight.slice(), bias: bias.slice() }));
   for (let epoch = 0; epoch < epochs; epoch += 1) {
     const shuffled = examples.map((example) => [Math.random(), example]).sort(([one], [other]) => one - other);
     for (let start = 0; start < shuffled.length; start += size) {
       if (isOver()) return;
-      descend(
-        layers,
-        shuffled.slice(start, start + size).map(([, example]) => example),
-        rate,
-      );
+      const batch = shuffled.slice(start, start + size).map(([, example]) => example);
+      descend(layers, batch, rate, proximal, base);
       await new Promise(setImmediate);
     }
   }

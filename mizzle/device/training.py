@@ -15,10 +15,11 @@ from msgspec import UNSET
 from mizzle.device import feedback
 from mizzle.device.events import Declined, Trained
 from mizzle.device.task import Decline, Task
+from mizzle.errors import Misconfigured
 from mizzle.grid import clip
 from mizzle.model import flat, flat_of
 from mizzle.payload import written
-from mizzle.terms import bound_of
+from mizzle.terms import bound_of, codec_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -63,6 +64,7 @@ class Trainer:
         window = order.invitation.window
         task = Task(order, self._random(window))
         try:
+            _refuse_unknown_codec(order.plan)
             change = _weighed(_change(self.function(task), order.model), order.plan, task.examples)
             self.on_trained(order.invitation)
             return Done(self._coded(change, order), task.examples)
@@ -91,6 +93,18 @@ def encoded(change: Vector, plan: Plan, invitation: Invitation) -> bytes:
     bound = min(invitation.bound, bound_of(plan))
     clipped = clip(change, plan.update.clip)
     return written(clipped, plan, invitation.seed, bound, os.urandom)
+
+
+def _refuse_unknown_codec(plan: Plan) -> None:
+    """Return if there is the plan's codec here; nothing is trained that could not be said.
+
+    Raises:
+        Decline: there is not.
+    """
+    try:
+        codec_of(plan)
+    except Misconfigured as error:
+        raise Decline("unknown-codec", str(error)) from error
 
 
 def _change(result: object, model: bytes) -> Vector:

@@ -300,6 +300,134 @@ for (const [name, what, change, at] of [
   });
 }
 
+// The codecs that came later: `drive`, nearest levels of 1 or 2 bits with a scale that makes their mean right, and `topk`, the
+// largest share of the numbers. Exactly, in integers: a number of a change that was rotated is a multiple of 2^-40.
+const exactly = (value) => BigInt(value * 2 ** 40);
+const lower = (one, other) => (one < other ? one : other);
+const bitsPacked = (numbers, width) => {
+  const bits = numbers.flatMap((number) => Array.from({ length: width }, (_, bit) => Math.floor(number / 2 ** bit) % 2));
+  return Buffer.from(Uint8Array.from({ length: Math.ceil(bits.length / 8) }, (_, at) =>
+    bits.slice(8 * at, 8 * at + 8).reduce((sum, bit, place) => sum + bit * 2 ** place, 0)));
+};
+const fitted = (multiplier, squares, bound) => lower(multiplier, isqrt((BigInt(bound) * BigInt(bound)) / squares));
+function driven(change, { bits, seed, bound, draw }) {
+  const top = 2 ** bits - 1;
+  const padded = blocksOf(change.length).reduce((sum, side) => sum + side);
+  const signBytes = createHash("shake256", { outputLength: padded / 8 }).update(Buffer.concat([Buffer.from("mizzle/rotation/1"), seed])).digest();
+  const turned = rotated(change, signBytes);
+  const whole = turned.map(exactly);
+  const length = whole.reduce((sum, value) => sum + value * value, 0n);
+  const isOuter = (value) => bits === 2 && (10_000n * value) ** 2n * BigInt(padded) > 9957n ** 2n * length;
+  const levels = whole.map((value) => (value < 0n ? -1 : 1) * (isOuter(value) ? 3 : 1));
+  const along = whole.reduce((sum, value, i) => sum + value * BigInt(levels[i]), 0n);
+  const chance = BigInt(draw.readUInt32LE());
+  const most = length && ((length << BigInt(32 - 40 - grids.exponent)) + chance * along) / (along << 32n);
+  const squares = levels.reduce((sum, level) => sum + BigInt(level) ** 2n, 0n);
+  const multiplier = fitted(most, squares, bound);
+  const payload = Buffer.concat([big(multiplier, 4).reverse(), bitsPacked(levels.map((level) => (level + top) / 2), bits)]);
+  return { turned, signBytes, most, squares, multiplier, payload };
+}
+function sparse(change, { share, bound, draw }) {
+  const [size, unit, top] = [change.length, 2 ** grids.exponent, 255];
+  const falling = change.map((_, i) => i).sort((one, other) => Math.abs(change[other]) - Math.abs(change[one]));
+  const kept = Math.ceil(share * size);
+  if (kept < size && Math.abs(change[falling[kept - 1]]) === Math.abs(change[falling[kept]])) throw new Error("whichever of equals is kept");
+  const places = falling.slice(0, kept).sort((one, other) => one - other);
+  const step = BigInt(top) << BigInt(60 + grids.exponent);
+  const most = (BigInt(Math.abs(change[falling[0]]) * 2 ** 60) + step - 1n) / step;
+  const codes = places.map((place, i) => {
+    const scaled = Math.min(Math.max(change[place] / (Number(most) * unit), -top), top);
+    return Number((BigInt(rint((scaled + top) * 2 ** 31)) + BigInt(draw.readUInt32LE(4 * i))) >> 32n);
+  });
+  const squares = codes.reduce((sum, code) => sum + BigInt(2 * code - top) ** 2n, 0n);
+  const multiplier = fitted(most, squares, bound);
+  const width = (size - 1).toString(2).length;
+  const payload = Buffer.concat([big(multiplier, 4).reverse(), bitsPacked(places, width), Buffer.from(codes)]);
+  const sent = change.map(() => 0);
+  places.forEach((place, i) => (sent[place] = Number(multiplier) * (2 * codes[i] - top) * unit));
+  return { places, most, squares, multiplier, payload, sent };
+}
+const DISTINCT = "number i is (-1)^i * (((73 * i + 5) mod 331) + 1) / 1024";
+const distinct = (size) => Array.from({ length: size }, (_, i) => ((-1) ** i * (((73 * i + 5) % 331) + 1)) / 1024);
+const byRule = (size) => ({ change: ruled(size), ...(size < 100 ? {} : { rule: RULE }) });
+for (const [name, what, { change, rule }, codec, bound = 2_097_152] of [
+  ["payload-1-bit", "74 numbers with 1 bit: their signs, once they are rotated; chance rounds the multiplier up", byRule(74), { name: "drive", fields: { bits: 1 } }],
+  ["payload-1-bit-blocks", "5,500 numbers with 1 bit, which is what drive has where its plan does not say; the bound lowers their multiplier",
+    byRule(5500), { name: "drive", fields: {} }, 4_000_000],
+  ["payload-1-bit-zero", "no change at all with 1 bit: nothing is divided by nothing", { change: [0, 0, 0] }, { name: "drive", fields: { bits: 1 } }],
+  ["payload-2-bits", "76 numbers with 2 bits: nearest levels of four; chance rounds the multiplier up", byRule(76), { name: "drive", fields: { bits: 2 } }],
+  ["payload-2-bits-blocks", "5,500 numbers with 2 bits", byRule(5500), { name: "drive", fields: { bits: 2 } }, 2 ** 23],
+  ["payload-topk", "6 of 300 numbers, their places with 9 bits each, so that two bits of zeros follow",
+    { change: distinct(300), rule: DISTINCT }, { name: "topk", fields: { share: 0.02 } }],
+  ["payload-topk-share", "0.07 of 100 numbers are 8, for the product of these two is above 7 in a 64-bit float; the bound lowers their multiplier",
+    { change: distinct(100), rule: DISTINCT }, { name: "topk", fields: { share: 0.07, error_feedback: false } }, 400_000],
+]) {
+  const isSparse = codec.name === "topk";
+  const bits = isSparse ? 8 : (codec.fields.bits ?? 1);
+  const seed = bytesOf("the rotation of window 7");
+  const made = (isSparse ? sparse : driven)(change, { bits, share: codec.fields.share, seed, bound, draw: pattern(4 * 6000) });
+  const small = change.length < 100;
+  write("good", {
+    name, what, kind: "payload", codec, exponent: grids.exponent, bits, size: change.length, blocks: blocksOf(change.length),
+    grid_id_hex: gridId(bits, change.length), seed_hex: hex(seed), bound, ...(rule ? { change_rule: rule } : { change }), draw_rule: PATTERN,
+    ...(isSparse ? { places: made.places } : {}),
+    ...(small ? { signs_hex: hex(made.signBytes), rotated: made.turned.slice(0, 8) } : {}),
+    multiplier_before: Number(made.most), sum_of_squares: Number(made.squares), multiplier: Number(made.multiplier),
+    payload_size: made.payload.length, payload_sha256_hex: hex(sha256(made.payload)),
+    ...(small || isSparse ? { payload_hex: hex(made.payload) } : {}),
+  });
+}
+
+// What a plan asks of a device besides a codec.
+const shortened = (change, norm) => {
+  const length = Math.hypot(...change);
+  return length > norm ? change.map((value) => (value / length) * norm) : change;
+};
+const uncounted = [0.375, -0.5];
+write("good", {
+  name: "weighed", what: "a change grows with its device's examples by the plan's update.examples, and is clipped after that", kind: "weighed",
+  change: uncounted, expected: 30, clip: 1.5,
+  cases: [15, 45, 90].map((examples) => {
+    const weighed = uncounted.map((value) => (value * examples) / 30);
+    return { examples, weighed, clipped: shortened(weighed, 1.5) };
+  }),
+});
+write("good", {
+  name: "proximal", what: "one step of FedProx: against the gradient, and back to the base by train.proximal", kind: "proximal",
+  proximal: 0.25, learning_rate: 0.5, base: [1, -2, 0.5], weights: [1.5, -2, -0.5], gradient: [0.25, 1, -0.125],
+  pull: [0.125, 0, -0.25], stepped: [1.3125, -2.5, -0.3125],
+});
+let lost = [0, 0, 0, 0];
+write("good", {
+  name: "feedback", what: "topk keeps 2 of 4 numbers in each of three windows; what it drops joins the next change, and both are clipped",
+  kind: "feedback", codec: { name: "topk", fields: { share: 0.5 } }, size: 4, clip: 1, exponent: grids.exponent, bound: 2_097_152, draw_rule: PATTERN,
+  windows: [[0.5, -0.125, 0.25, 0.0625], [0.0625, -0.5, 0.0625, 0.125], [1, 0.125, 0.5, -0.25]].map((change) => {
+    const wanted = shortened(change.map((value, i) => value + lost[i]), 1);
+    const { payload, sent } = sparse(wanted, { share: 0.5, bound: 2_097_152, draw: pattern(8) });
+    lost = wanted.map((value, i) => value - sent[i]);
+    return { change, wanted, payload_hex: hex(payload), lost };
+  }),
+});
+
+const PLAIN = PLAN.replace('{"fields":{"noise_multiplier":0.2},"name":"gaussian"}', '{"fields":{},"name":"plain"}')
+  .replace('"learning_rate":0.05', '"learning_rate":0.05,"proximal":0.01')
+  .replace('{"fields":{"bits":4},"name":"hadamard"}', '{"fields":{},"name":"drive"},"examples":200');
+write("good", {
+  name: "plan-plain", what: "a plan of 1 bit without a privacy claim, with FedProx and weighing by examples; a field that it does not name has its default",
+  kind: "plan", canonical: PLAIN, digest_hex: hex(sha256(PLAIN)), size: PLAIN.length, exponent: -21, bound: 3_145_728, bits: 1, parameters: 2823,
+  padded: 2880, payload_bytes: 364,
+});
+
+// Frames by hand [RFC 8878, Sec. 3.1.1]: a header, then blocks of one byte that is repeated.
+const repeated = (byte, times, { isLast = true } = {}) =>
+  Buffer.from([...big(times * 8 + 2 + (isLast ? 1 : 0), 3).reverse(), byte]);
+const frame = (head, ...blocks) => Buffer.concat([Buffer.from("28b52ffd", "hex"), Buffer.from(head.replaceAll(" ", ""), "hex"), ...blocks]);
+const ZEROS = frame("20 44", repeated(0, 68));
+write("good", {
+  name: "frame", what: "the zero update of three numbers with 8 bits as a zstd frame that says how long it is; other frames of it are as good",
+  kind: "frame", size: 68, payload_hex: hex(Buffer.alloc(68)), frame_hex: hex(ZEROS),
+});
+
 // Releases -------------------------------------------------------------------------------------------------------------------------
 
 const TYPE = "application/vnd.mizzle.release.v1+json";
@@ -481,6 +609,29 @@ badPart("part-short", "a later part that ends within its prefix", plain(parts[1]
 badPart("part-magic", "neither an envelope nor a later part", plain(Buffer.from("mx"), parts[1].subarray(2, 200)));
 badPart("part-long", "a later part with one byte too many", [...plain(parts[1].subarray(0, 36)), run("00", CHUNK + 1)]);
 badPart("part-first-long", "a first part with one byte too many", [...plain(sealedUpdate.whole), run("00", CHUNK + 1)]);
+
+// What only a gateway reads: payloads of three numbers (hadamard, 8 bits: 68 bytes) and of a hundred (topk, 2 of them: 8 bytes).
+function badPayload(name, what, payload, { mechanism = "plain", codec = { name: "hadamard", fields: { bits: 8 } }, size = 3 } = {}) {
+  write("bad", { name, what, kind: "payload", error: "Unreadable", codec, mechanism, size, bytes: plain(payload) });
+}
+const twoOfAHundred = { codec: { name: "topk", fields: { share: 0.02 } }, size: 100 };
+const atPlaces = (...places) => Buffer.concat([big(1, 4).reverse(), bitsPacked(places, 7), Buffer.from([0, 255])]);
+badPayload("payload-long", "a byte more than its codec writes", Buffer.alloc(69));
+badPayload("payload-short", "a byte less than its codec writes, and no zstd frame", Buffer.alloc(67));
+badPayload("payload-squeezed", "a zstd frame under a privacy claim, where a length tells of the data", ZEROS, { mechanism: "gaussian" });
+badPayload("topk-place-twice", "the same place twice", atPlaces(7, 7), twoOfAHundred);
+badPayload("topk-places-fall", "places that do not ascend", atPlaces(8, 7), twoOfAHundred);
+badPayload("topk-place-beyond", "place 100 of 100, which begin at 0", atPlaces(7, 100), twoOfAHundred);
+badPayload("frame-no-size", "a frame that does not say how long its payload is", frame("00 00", repeated(0, 68)));
+badPayload("frame-other-size", "a frame that claims, and holds, 69 bytes", frame("20 45", repeated(0, 69)));
+badPayload("frame-lies", "a frame that claims 68 bytes and holds 69", frame("20 44", repeated(0, 69)));
+badPayload("frame-claims-1-gib", "a frame that claims 1 GiB", frame("a0 00000040", repeated(0, 68)));
+badPayload("frame-cut", "the last byte is missing", ZEROS.subarray(0, -1));
+badPayload("frame-twice", "two frames of 34 bytes each", Buffer.concat([frame("20 22", repeated(0, 34)), frame("20 22", repeated(0, 34))]));
+badPayload("frame-trailing", "a byte after the frame", Buffer.concat([ZEROS, Buffer.from([0])]));
+badPayload("frame-skippable", "a frame to be skipped before the right one", Buffer.concat([Buffer.from("502a4d1800000000", "hex"), ZEROS]));
+badPayload("frame-dictionary", "a frame that wants dictionary 5", frame("21 05 44", repeated(0, 68)));
+badPayload("frame-window", "a frame that looks back 16 MiB", frame("80 70 44000000", repeated(0, 68)));
 
 function badBlob(name, what, error, pieces, most = 2 ** 31) {
   write("bad", { name, what, kind: "blob", error, digest_hex: hex(sha256(pattern(30_721))), most, pieces });

@@ -40,9 +40,11 @@ def demo_command(
 def up_command(
     plan: Annotated[Path | None, typer.Option(help="a plan.toml with its model beside it")] = None,
     device: Annotated[list[str] | None, typer.Option(help="a device to make a token for; may be repeated")] = None,
+    wrists: Annotated[int, typer.Option(min=0, max=16, help="how many of the demo's simulated wrists take part")] = 0,
+    env: Annotated[Path | None, typer.Option(help="write what each device, and a reader, is given into here")] = None,
 ) -> None:
     """Start the same system empty, print how to enrol a device, and stay until Ctrl-C."""
-    up(plan, tuple(device or ("my-device",)))
+    up(plan, tuple(device or ("my-device",)), wrists, env)
 
 
 def _leave(signum: int, _frame: object) -> NoReturn:

@@ -1,17 +1,22 @@
 """The page that strangers write devices from says the numbers, words and files that the code has."""
 
+import dataclasses
+import json
 import re
 import struct
 from pathlib import Path
 
 import pytest
 
-from mizzle import asyncapi, blobs, envelope, grid, manifest, parts, vocabulary
+from mizzle import asyncapi, blobs, envelope, grid, manifest, packing, parts, vocabulary
 from mizzle.codec import decode_from_device, encode
+from mizzle.codecs import drive
 from mizzle.device.speech import ENROLMENT_RETRY_MS, UPDATE_RETRY_MS
 from mizzle.device.states import Bounds
 from mizzle.envelope import Purpose
 from mizzle.messages import Decline
+from mizzle.plan import PlugIn
+from mizzle.registry import plug_in
 from mizzle.terms import bound_of
 from services.gateway.receive import EXPIRES_MS
 from tests.contract.test_vectors import VECTORS
@@ -93,10 +98,22 @@ def test_the_worked_payload_is_the_vectors() -> None:
 def test_a_word_that_the_page_offers_for_a_decline_is_one() -> None:
     told = PAGE.partition("these are usual:")[2].partition("\n\n")[0]
     words = re.findall(r"`([a-z-]+)`", told)
-    assert len(words) == 11
+    assert len(words) == 12
     for word in words:
         said = Decline(federation="f", device="d", window=1, reason=word)
         assert decode_from_device(encode(said)) == said
+
+
+def test_every_codec_has_a_row_with_its_fields_and_their_defaults() -> None:
+    table = PAGE.partition("| `codec.name` |")[2].partition("\n\n")[0]
+    rows = dict(re.findall(r"^\| `([a-z]+)` \| (.+?) \|", table, re.MULTILINE))
+    assert set(rows) == {path.stem for path in Path(drive.__file__).parent.glob("[a-z]*.py")}
+    for name, told in rows.items():
+        fields = dataclasses.fields(plug_in("mizzle.codecs", PlugIn(name=name)))
+        defaults = re.findall(r"`(\w+)`[^`]*? ?\(([a-z0-9.]+)\)", told)
+        assert defaults == [(field.name, json.dumps(field.default)) for field in fields]
+    assert f"|yᵢ| > {drive._OUTER}·√" in PAGE
+    assert f"looks back at most {packing.MOST_WINDOW // 2**20} MiB" in PAGE
 
 
 def test_the_least_clip_is_that_of_a_plan() -> None:

@@ -6,19 +6,28 @@ Bad ones are refused with the error that they name.
 import base64
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
-from mizzle import blobs, codec, errors, layout, manifest, model, parts, plan, terms, topics
-from mizzle.codecs.hadamard import Hadamard
+from mizzle import blobs, codec, errors, layout, manifest, model, packing, parts, payload, plan, terms, topics
+from mizzle.codecs.topk import Topk
+from mizzle.device import feedback, training
+from mizzle.device.effects import Train
 from mizzle.device.enrol import proof
+from mizzle.device.task import Task
 from mizzle.envelope import Key, Purpose, key_id, seal, unseal
-from mizzle.grid import Grid, fit, rotate, signs
-from mizzle.messages import FromDevice, Message, ToDevice
+from mizzle.grid import Grid, Sparse, clip, fit, rotate, signs
+from mizzle.messages import FromDevice, Invitation, Message, ToDevice
+from mizzle.plan import Plan, PlugIn
+from mizzle.plugins import Codec
+from mizzle.registry import plug_in
+from tests.services.plans import plan as small_plan
 
 VECTORS = Path(__file__).parents[2] / "schemas" / "vectors"
 
@@ -139,7 +148,7 @@ def test_a_plan_is_read_as_the_vector_says(vector: Vector) -> None:
     assert (read.canonical.decode(), read.digest.hex()) == (vector["canonical"], vector["digest_hex"])
     found = (grid.exponent, terms.bound_of(read), grid.bits, grid.size, grid.padded)
     assert found == tuple(vector[name] for name in ("exponent", "bound", "bits", "parameters", "padded"))
-    assert Hadamard(grid.bits).payload_bytes(grid) == vector["payload_bytes"]
+    assert terms.codec_of(read).payload_bytes(grid) == vector["payload_bytes"]
 
 
 @pytest.mark.parametrize("vector", vectors("good", "model"))
@@ -149,29 +158,105 @@ def test_a_model_has_the_numbers_of_the_vector_in_its_order(vector: Vector) -> N
     assert model.flat(body).tolist() == vector["flat"]
 
 
-def ruled(size: int) -> list[float]:
-    """What the vectors' rule says: number i is (((37 * i + 11) mod 101) - 50) / 1024."""
-    return [((37 * i + 11) % 101 - 50) / 1024 for i in range(size)]
+RULES: dict[str, Callable[[int], float]] = {
+    "number i is (((37 * i + 11) mod 101) - 50) / 1024": lambda i: ((37 * i + 11) % 101 - 50) / 1024,
+    "number i is (-1)^i * (((73 * i + 5) mod 331) + 1) / 1024": lambda i: (-1) ** i * ((73 * i + 5) % 331 + 1) / 1024,
+}
+"""What the vectors' rules say."""
+
+
+def change_of(vector: Vector) -> Any:
+    return np.array(vector.get("change") or [RULES[vector["change_rule"]](i) for i in range(vector["size"])])
+
+
+def codec_of(vector: Vector) -> Codec:
+    """The codec of a vector; one that names none is of those that there were at first."""
+    named = vector.get("codec") or {"name": "hadamard", "fields": {"bits": vector["bits"]}}
+    found: Codec = plug_in("mizzle.codecs", PlugIn(**named))
+    return found
 
 
 @pytest.mark.parametrize("vector", vectors("good", "payload"))
 def test_a_change_has_the_payload_of_the_vector(vector: Vector) -> None:
     grid = Grid(exponent=vector["exponent"], bits=vector["bits"], size=vector["size"])
-    change, seed = np.array(vector.get("change") or ruled(grid.size)), bytes.fromhex(vector["seed_hex"])
+    change, seed, coder = change_of(vector), bytes.fromhex(vector["seed_hex"]), codec_of(vector)
     assert (list(grid.blocks), grid.id) == (vector["blocks"], vector["grid_id_hex"])
-    payload = Hadamard(grid.bits).encode(change, grid, seed, vector["bound"], patterned)
-    found = (len(payload), hashlib.sha256(payload).hexdigest())
-    assert found == (vector["payload_size"], vector["payload_sha256_hex"])
-    update = Hadamard(grid.bits).decode(payload, grid)
+    coded = coder.encode(change, grid, seed, vector["bound"], patterned)
+    assert (len(coded), hashlib.sha256(coded).hexdigest()) == (vector["payload_size"], vector["payload_sha256_hex"])
+    assert coded.hex() == vector.get("payload_hex", coded.hex())
+    update = coder.decode(coded, grid)
+    assert isinstance(update, Sparse) == ("places" in vector)
+    assert not isinstance(update, Sparse) or update.places.tolist() == vector["places"]
     assert update.multiplier == vector["multiplier"]
     if update.multiplier:
         assert update.sum_of_squares == vector["sum_of_squares"]
         assert update.multiplier == fit(vector["multiplier_before"], update.sum_of_squares, vector["bound"])
-    if "payload_hex" in vector:
-        assert payload.hex() == vector["payload_hex"]
+    if "signs_hex" in vector:
         bits = np.unpackbits(np.frombuffer(bytes.fromhex(vector["signs_hex"]), np.uint8), bitorder="little")
         assert (signs(seed, grid.padded) == 1 - 2 * bits.astype(np.int8)).all()
         assert rotate(grid, change, seed)[:8].tolist() == vector["rotated"]
+
+
+def invitation() -> Invitation:
+    """The one of the vectors."""
+    message = from_view(json.loads((VECTORS / "good" / "invitation.json").read_bytes())["message"])
+    assert isinstance(message, Invitation)
+    return message
+
+
+def planned(vector: Vector, mechanism: str = "plain") -> Plan:
+    """A plan with what the vector says of it."""
+    given = small_plan()
+    wanted = PlugIn(name=mechanism, fields={} if mechanism == "plain" else {"noise_multiplier": 0.2})
+    return msgspec.structs.replace(
+        given,
+        model=msgspec.structs.replace(given.model, parameters=vector.get("size", 2)),
+        update=plan.UpdatePlan(
+            codec=PlugIn(**vector.get("codec", {"name": "hadamard"})),
+            clip=vector.get("clip", 1.0),
+            examples=vector.get("expected", msgspec.UNSET),
+        ),
+        privacy=msgspec.structs.replace(given.privacy, mechanism=wanted),
+    )
+
+
+@pytest.mark.parametrize("vector", vectors("good", "weighed"))
+def test_a_change_is_weighed_and_then_clipped_as_the_vector_says(vector: Vector) -> None:
+    for case in vector["cases"]:
+        found = training._weighed(np.array(vector["change"]), planned(vector), case["examples"])
+        assert found.tolist() == case["weighed"]
+        assert clip(found, vector["clip"]).tolist() == pytest.approx(case["clipped"], rel=1e-15)
+
+
+@pytest.mark.parametrize("vector", vectors("good", "proximal"))
+def test_a_step_is_pulled_back_as_the_vector_says(vector: Vector) -> None:
+    base = save({"w": np.array(vector["base"], np.float32)})
+    wanted = msgspec.structs.replace(small_plan(), train={"proximal": vector["proximal"]})
+    task = Task(Train(invitation(), wanted, base), np.random.default_rng())
+    weights = {"w": np.array(vector["weights"])}
+    pull = task.pull(weights)["w"]
+    assert pull.tolist() == vector["pull"]
+    stepped = weights["w"] - vector["learning_rate"] * (np.array(vector["gradient"]) + pull)
+    assert stepped.tolist() == vector["stepped"]
+
+
+@pytest.mark.parametrize("vector", vectors("good", "feedback"))
+def test_what_a_codec_drops_joins_the_next_change_as_the_vector_says(vector: Vector) -> None:
+    """A device keeps it in 32 bits, so it may differ behind the seventh digit."""
+    given, lost = planned(vector), b""
+    assert isinstance(terms.codec_of(given), Topk)
+    for window in vector["windows"]:
+        wanted = feedback.carried(np.array(window["change"]), lost, given)
+        assert wanted.tolist() == pytest.approx(window["wanted"], abs=1e-7)
+        coded = payload.written(wanted, given, bytes(32), vector["bound"], patterned)
+        assert coded.hex() == window["payload_hex"]
+        lost = feedback.still_lost(wanted, coded, given, invitation())
+        assert np.frombuffer(lost, "<f4").tolist() == pytest.approx(window["lost"], abs=1e-7)
+
+
+@pytest.mark.parametrize("vector", vectors("good", "frame"))
+def test_a_frame_holds_the_payload_of_the_vector(vector: Vector) -> None:
+    assert packing.unpack(bytes.fromhex(vector["frame_hex"]), vector["size"]).hex() == vector["payload_hex"]
 
 
 def refusal(vector: Vector) -> str:
@@ -198,6 +283,7 @@ READERS = {
     "to_device": lambda vector: codec.decode_to_device(written_out(vector["bytes"])),
     "part": lambda vector: parts.read(written_out(vector["bytes"])),
     "blob": read_pieces,
+    "payload": lambda vector: payload.read(written_out(vector["bytes"]), planned(vector, vector["mechanism"])),
     "release": read_release,
 }
 
@@ -222,6 +308,7 @@ def test_a_bad_envelope_is_refused_with_its_error_at_its_step(vector: Vector) ->
 @pytest.mark.parametrize("side", ["good", "bad"])
 def test_every_vector_is_read_by_a_test_and_named_as_its_file(side: str) -> None:
     good = {"sealed", "proof", "parts", "blob", "topics", "plan", "model", "payload", "release"}
+    good |= {"weighed", "proximal", "feedback", "frame"}
     kinds = {"good": good, "bad": {"envelope", *READERS}}
     for path in (VECTORS / side).iterdir():
         vector = json.loads(path.read_bytes())

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ from mizzle.codec import decode
 from mizzle.device.task import Task
 from mizzle.device.train import Device
 from mizzle.envelope import unseal
-from mizzle.grid import GAIN, rotate_back
+from mizzle.grid import value
 from mizzle.manifest import cloud_event, moment, sign
 from mizzle.messages import Counted, Invitation, Receipt
 from mizzle.model import flat, named
+from mizzle.payload import read
 from mizzle.plan import from_toml
 from mizzle.releases import Release, follow
-from mizzle.terms import codec_of, grid_of
+from mizzle.terms import grid_of
 from mizzle.topics import Up
 from services.ledger import keys
 from services.local.federation import Federation, running
@@ -78,6 +80,14 @@ device_budget = 1e9
 federation_budget = 1e9
 minimum_crowd = 2
 """
+
+
+ONE_BIT = (
+    ('codec = "hadamard"\nbits = 8', 'codec = "drive"\nexamples = 150'),
+    (f'mechanism = "gaussian"\nnoise_multiplier = {NOISE}', 'mechanism = "plain"'),
+    ("[train]", "[train]\nproximal = 0.1"),
+)
+"""Of the same plan: 1 bit a parameter, weighing by examples, no privacy claim, and FedProx."""
 
 
 @dataclass
@@ -147,6 +157,8 @@ class Pumps:
 
     def _train(self, task: Task) -> object:
         assert self._leave.acquire(timeout=PATIENCE_S)
+        for _ in task.batches(np.zeros(100)):
+            pass  # so that its examples are counted
         return task.weights
 
 
@@ -199,10 +211,7 @@ def rows(federation: Federation, name: str) -> list[tuple[int, str, int]]:
 def moved_by(federation: Federation, message: bytes, invitation: Invitation) -> np.ndarray[Any, np.dtype[np.float64]]:
     """What an update alone moves the mean by: its integers, rotated back, over the goal."""
     plan, payload = federation.plan, message[unseal(message).size :]
-    update = codec_of(plan).decode(payload, grid_of(plan))
-    integers = update.levels.astype(np.int64) * update.multiplier
-    back = rotate_back(grid_of(plan), integers, invitation.seed)
-    return back * grid_of(plan).unit / (GAIN * plan.window.goal)
+    return value(grid_of(plan), read(payload, plan), invitation.seed) / plan.window.goal
 
 
 pytestmark = pytest.mark.usefixtures("node")
@@ -257,6 +266,23 @@ def test_a_node_device_takes_part_and_is_killed_and_nothing_is_doubled(folder: P
         *("trains", "kept", "counted", "trains", "kept", "counted"),
     ]
     assert [window for _, window in receipts(pumps.homes[PUMPS[0]])] == [1, 2, 3]
+    assert_moved_by_the_node_alone(federation, releases, heard)
+
+
+def test_a_node_device_is_counted_by_a_plan_of_one_bit(folder: Path) -> None:
+    plan = from_toml(reduce(lambda text, change: text.replace(*change), ONE_BIT, TOML), LINEAR)
+    assert (plan.update.codec.name, plan.privacy.mechanism.name, plan.train["proximal"]) == ("drive", "plain", 0.1)
+    with running(folder, plan, LINEAR, keep_payloads=False) as federation, ExitStack() as stack:
+        heard = stack.enter_context(overheard(federation, NODE))
+        pumps = Pumps(federation)
+        for one in pumps.devices:
+            stack.enter_context(Running(one))
+        device(federation.processes, federation.broker_url, federation.founded.token(NODE), federation.homes / NODE)
+        for window in (1, 2):
+            heard.update(window)
+            pumps.may_end()
+            assert heard.receipt(window).outcome == Counted(release=window, window=window, weight=64)
+        releases = taken(federation, 2)
     assert_moved_by_the_node_alone(federation, releases, heard)
 
 

@@ -1,9 +1,11 @@
 // The golden vectors, read by the Node examples' own code: prints for each how many of them there are, and each fault.
 import { readdirSync, readFileSync } from "node:fs";
 import { assembly } from "../../examples/node/blobs.mjs";
-import { encode, gridOf, blocksOf, rotate } from "../../examples/node/grid.mjs";
+import { codecOf } from "../../examples/node/codecs.mjs";
+import { clip, gridOf, rotate } from "../../examples/node/grid.mjs";
 import { authentic, digestOf, envelopeIn, fresh } from "../../examples/node/manifest.mjs";
-import { readModel } from "../../examples/node/model.mjs";
+import { readModel, step } from "../../examples/node/model.mjs";
+import { payloadOf, squeezed, weighed } from "../../examples/node/payload.mjs";
 import {
   headerIn,
   hex,
@@ -16,14 +18,21 @@ import {
   shard,
   signingKey,
 } from "../../examples/node/wire.mjs";
+import { Zstd } from "../../examples/node_modules/@hpcc-js/wasm-zstd/dist/index.js";
 
+const zstd = await Zstd.load();
 const folder = new URL("../../schemas/vectors/", import.meta.url);
 const bytes = (text) => Buffer.from(text, "hex");
 const pattern = (size) => Buffer.from(Uint8Array.from({ length: size }, (_, i) => 7 * i + (i >> 8)));
-const ruled = (size) => Array.from({ length: size }, (_, i) => (((37 * i + 11) % 101) - 50) / 1024);
+const RULES = {
+  "number i is (((37 * i + 11) mod 101) - 50) / 1024": (i) => (((37 * i + 11) % 101) - 50) / 1024,
+  "number i is (-1)^i * (((73 * i + 5) mod 331) + 1) / 1024": (i) => ((-1) ** i * (((73 * i + 5) % 331) + 1)) / 1024,
+};
+const ruled = (size, rule) => Array.from({ length: size }, (_, i) => RULES[rule](i));
 const writtenOut = (runs) =>
   Buffer.concat(runs.map(({ hex: run, times }) => Buffer.alloc((run.length / 2) * times, bytes(run))));
 const isSame = (found, wanted) => JSON.stringify(found) === JSON.stringify(wanted);
+const isNear = (found, wanted) => found.length === wanted.length && found.every((x, i) => Math.abs(x - wanted[i]) < 1e-15);
 
 const good = {
   sealed({ envelope_hex: whole, public_key_hex: key, purpose, seed_hex: seed, epoch, counter, id_hex: id }) {
@@ -50,9 +59,10 @@ const good = {
   topics: ({ topics }) => topics.every((wanted) => shard(wanted.device) === wanted.shard),
   plan(vector) {
     const plan = JSON.parse(vector.canonical);
-    const { bits, size, unit, bound, blocks } = gridOf(plan.update, plan.model.parameters);
-    const padded = blocks.reduce((sum, side) => sum + side, 0);
-    const found = [hex(sha256(vector.canonical)), Math.log2(unit), bound, bits, size, padded, 4 + (padded * bits) / 8];
+    const codec = codecOf(plan.update.codec);
+    const grid = gridOf(plan.update.clip, codec.bits, plan.model.parameters);
+    const { bits, size, unit, bound, padded } = grid;
+    const found = [hex(sha256(vector.canonical)), Math.log2(unit), bound, bits, size, padded, codec.bytes(grid)];
     return isSame(
       found,
       ["digest_hex", "exponent", "bound", "bits", "parameters", "padded", "payload_bytes"].map((name) => vector[name]),
@@ -64,11 +74,40 @@ const good = {
   },
   payload(vector) {
     const { size, bits, bound, blocks, exponent } = vector;
-    const change = Float64Array.from(vector.change ?? ruled(size));
+    const change = Float64Array.from(vector.change ?? ruled(size, vector.change_rule));
     const seed = bytes(vector.seed_hex);
-    const payload = encode(change, { bits, unit: 2 ** exponent, blocks: blocksOf(size) }, seed, bound, pattern);
+    const codec = codecOf(vector.codec ?? { name: "hadamard", fields: { bits } });
+    const grid = gridOf(2 ** (exponent + 21), bits, size);
+    const payload = codec.encode(change, grid, seed, bound, pattern);
     const turned = vector.rotated ? [...rotate(change, seed, blocks)].slice(0, 8) : undefined;
-    return isSame([blocksOf(size), hex(sha256(payload)), turned], [blocks, vector.payload_sha256_hex, vector.rotated]);
+    return isSame(
+      [grid.blocks, codec.bytes(grid), hex(sha256(payload)), turned],
+      [blocks, vector.payload_size, vector.payload_sha256_hex, vector.rotated],
+    );
+  },
+  weighed: ({ change, expected, clip: norm, cases }) =>
+    cases.every((wanted) => {
+      const found = weighed(change, expected, wanted.examples);
+      return isSame(found, wanted.weighed) && isNear(clip(found, norm), wanted.clipped);
+    }),
+  proximal({ proximal, learning_rate: rate, base, weights, gradient, stepped }) {
+    step(weights, gradient, rate, proximal, base);
+    return isSame(weights, stepped);
+  },
+  feedback({ codec, size, clip: norm, bound, windows }) {
+    const update = { clip: norm, codec };
+    const plan = { update, model: { parameters: size }, privacy: { mechanism: { name: "gaussian" } } };
+    let lost;
+    return windows.every((wanted) => {
+      const change = Float64Array.from(wanted.change);
+      const found = payloadOf(change, lost, plan, codecOf(codec), { seed: Buffer.alloc(32), bound }, pattern);
+      lost = found.lost;
+      return hex(found.payload) === wanted.payload_hex && isNear(lost, wanted.lost);
+    });
+  },
+  frame({ payload_hex: payload, frame_hex: frame }) {
+    const found = squeezed(bytes(payload));
+    return isSame([found, bytes(frame)].map(unsqueezed), [payload, payload]);
   },
   release({ event, envelope, public_key_hex: key, federation, now, manifest, digest_hex: digest }) {
     const found = envelopeIn(Buffer.from(event));
@@ -77,6 +116,8 @@ const good = {
     return isSame([found.toString(), digestOf(found)], [envelope, digest]) && read.version === manifest.version;
   },
 };
+
+const unsqueezed = (frame) => hex(zstd.decompress(frame));
 
 // Each must be refused.
 const bad = {

@@ -13,6 +13,7 @@ from mizzle.device.task import Decline, Task
 from mizzle.device.training import Done, Trainer, encoded
 from mizzle.grid import Vector, fits
 from mizzle.model import flat, named
+from mizzle.plan import PlugIn
 from mizzle.terms import bound_of, codec_of, grid_of
 from tests.mizzle.device.federation import FAR, MODEL, PLAN, Federation
 
@@ -202,6 +203,15 @@ def weighed(examples: int) -> float:
 
 def test_an_update_is_weighed_on_the_device_by_its_examples() -> None:
     assert [weighed(examples) for examples in (5, 10, 20)] == pytest.approx([0.005, 0.01, 0.02], rel=1e-4)
+
+
+def test_a_plan_whose_codec_is_not_there_is_declined_before_training() -> None:
+    asked = order()
+    sketched = msgspec.structs.replace(asked.plan.update, codec=PlugIn(name="sketch"))
+    asked = replace(asked, plan=msgspec.structs.replace(asked.plan, update=sketched))
+    trained: list[Task] = []
+    done = Trainer("pump-7", trained.append, 1, encoded, lambda _: None).do(asked)
+    assert (done.end, trained) == (Declined(1, "unknown-codec"), [])
 
 
 def test_a_device_that_counted_no_examples_cannot_be_weighed_and_declines() -> None:

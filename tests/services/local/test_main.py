@@ -79,6 +79,13 @@ def test_a_password_in_the_address_of_a_redis_is_not_repeated() -> None:
     assert (status, "a-secret" in said) == (CONFIGURATION, False)
 
 
+def test_what_is_handed_out_goes_into_a_folder_or_nothing_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    status, said = run("up", "--env", str(tmp_path / "file"))
+    assert (status, "runs: broker" in said) == (CONFIGURATION, False)
+    assert f"--env names a folder, there or to be made; got {tmp_path / 'file'}" in said
+
+
 def test_a_report_that_is_a_folder_is_refused_before_anything_starts(tmp_path: Path) -> None:
     assert run("demo", "--json", str(tmp_path))[0] == CONFIGURATION
 

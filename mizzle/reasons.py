@@ -310,6 +310,13 @@ REASONS: Final = (
         "A newer device than server.",
         "nothing: the device sends the update itself",
     ),
+    Reason(
+        "delivery",
+        "flood",
+        "The device says more than 100 messages a second; what is beyond that is not read.",
+        "A device that is broken or hostile; an honest one loses nothing, it sends again until it has its receipt.",
+        "mizzle tap --as gateway --count 20, then look at the device of that name",
+    ),
     # Why no window opens any more ------------------------------------------------------------------------------------
     Reason(
         "halt",

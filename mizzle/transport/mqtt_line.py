@@ -8,7 +8,7 @@ What is true of it:
 - `_unacked` are the deliveries that the broker has no acknowledgement of, in the order in which they came. They are
   acknowledged in that order too, whatever the order in which their owner is done with them (MQTT 5 §4.6): one that is
   done early waits for those before it. Some brokers end a connection that does otherwise.
-- `_held` are their bytes. While either passes what the owner allows, the connection is not read.
+- `_held` are the bytes of their packets. While either passes what the owner allows, the connection is not read.
 - `_wanted` are the filters we are asked to hold. A request stays in `_unsure` until the broker has confirmed it and is
   made again on the next connection; a broker that has forgotten the session is asked for all of them.
 - What is to be published lies in `_waiting`; at most as many as the broker takes at a time are with paho (`_flying`),
@@ -25,13 +25,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv5
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from mizzle.transport.bus import AckToken, Arrived, BusEvent, Connected, Disconnected, Sent, Will
+from mizzle.transport.lean_client import LeanClient, Publish
 
 TOO_LARGE: Final = 0x95
 """The reason of a publication that is longer than the broker takes (MQTT 5: packet too large); it was not sent."""
@@ -173,8 +174,8 @@ class Line:
         """Disconnect in order: the broker keeps the session and forgets the will."""
         self._client.disconnect()
 
-    def _made(self, will: Will | None) -> Client:
-        client = Client(
+    def _made(self, will: Will | None) -> LeanClient:
+        client = LeanClient(
             CallbackAPIVersion.VERSION2,
             self._address.client_id,
             protocol=MQTTv5,
@@ -187,7 +188,7 @@ class Line:
             client.will_set(will.topic, will.body, qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_message = self._on_message
+        client.heard = self._heard
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_subscribe
@@ -258,14 +259,14 @@ class Line:
         self._accepted = False
         self.events.append(Disconnected(self._why or str(reason)))
 
-    def _on_message(self, _client: Client, _user: Any, message: MQTTMessage) -> None:  # noqa: ANN401
+    def _heard(self, publish: Publish) -> None:
         token = None
-        if self._terms.manual_ack and message.qos:
-            token = AckToken(self.generation, message.mid)
-            self._unacked[message.mid] = False
-            self._held += len(message.payload) - self._sizes.get(message.mid, 0)
-            self._sizes[message.mid] = len(message.payload)
-        self.events.append(Arrived(message.topic, bytes(message.payload), bool(message.retain), token))
+        if self._terms.manual_ack and publish.qos:
+            token = AckToken(self.generation, publish.mid)
+            self._unacked[publish.mid] = False
+            self._held += publish.size - self._sizes.get(publish.mid, 0)
+            self._sizes[publish.mid] = publish.size
+        self.events.append(Arrived(publish.topic, publish.body, publish.retain, token))
 
     def _on_publish(self, _client: Client, _user: Any, mid: int, reason: ReasonCode, _p: Any) -> None:  # noqa: ANN401
         self._settle(self._flying.pop(mid), reason.value)

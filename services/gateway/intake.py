@@ -128,7 +128,9 @@ class Intake:
         waiting = deque(zip(batch, [self._received(one) for one in came], strict=True))
         for _, taken in waiting:
             self.meters.unauthenticated.update(one.reason for one in taken.said if isinstance(one, Unauthenticated))
-            if taken.reason:
+            if taken.counted:
+                self.meters.unauthenticated[taken.reason] += 1
+            elif taken.reason:
                 _log.info("not taken", reason=taken.reason, why=taken.why)
         said = [message for _, taken in waiting for message in taken.said]
         self._patiently(lambda: self._write(waiting), stopping)

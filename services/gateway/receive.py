@@ -18,6 +18,7 @@ from mizzle.errors import Forged, Unreadable
 from mizzle.messages import Decline, Enrolment, Message, Presence, Received, Refusal, Unauthenticated, Update
 from mizzle.parts import CHUNK, First
 from mizzle.topics import Up, UpTopic, parse_up
+from services.gateway.allowance import Allowances
 
 if TYPE_CHECKING:
     from mizzle.plan import Plan
@@ -26,6 +27,7 @@ EXPIRES_MS: Final = 60_000
 MOST_ARRIVING: Final = 256 * 1024 * 1024
 MOST_ENROLMENT: Final = 512
 """The header of an enrolment is read before anybody has vouched for it; with the longest names it has 254 bytes."""
+FLOOD: Final = "flood"
 NOBODY: Final = "-"
 """Who published on a topic that names no device."""
 
@@ -54,18 +56,20 @@ class Payload:
 class Taken:
     """What becomes of what came.
 
-    If nothing does, or not what its sender hoped, `reason` is one word for it and `why` a sentence for people.
+    If nothing does, or not what its sender hoped, `reason` is one word for it and `why` a sentence for people. What is
+    `counted` alone is one of very many like it: a figure grows, and nothing is said or kept.
     """
 
     said: tuple[Message, ...] = ()
     payload: Payload | None = None
     reason: str = ""
     why: str = ""
+    counted: bool = False
 
     @property
     def is_stray(self) -> bool:
         """Whether it ends here, without an outcome for its sender: then it is to be kept as a dead letter."""
-        return bool(self.reason) and not any(isinstance(message, Refusal) for message in self.said)
+        return bool(self.reason) and not self.counted and not any(isinstance(message, Refusal) for message in self.said)
 
 
 @dataclass
@@ -84,13 +88,17 @@ class Coming:
 
 @dataclass
 class Arrivals:
-    """The updates that are coming, one per device, oldest first; `held` bytes are promised to them."""
+    """The updates that are coming, one per device, oldest first; `held` bytes are promised to them.
+
+    `allowances` are how much each device may still say.
+    """
 
     federation: str
     most_payload: int
     most_bytes: int = MOST_ARRIVING
     held: int = 0
     coming: dict[str, Coming] = field(default_factory=dict)
+    allowances: Allowances = field(default_factory=Allowances)
 
     def begin(self, received: Received, now: int) -> Coming:
         """The device's update from now on; what it had begun before goes, and the oldest of others for want of room."""
@@ -138,12 +146,27 @@ def receive(arrivals: Arrivals, came: Came) -> Taken:
     topic = sender(came.topic)
     if topic is None or topic.federation != arrivals.federation:
         return _unauthenticated(NOBODY, "topic", f"no device of {arrivals.federation} publishes on {came.topic!r}")
+    if excess := _excess(arrivals, topic.device, came.now):
+        return excess
     try:
         return _by_kind(arrivals, topic, came)
     except Forged as error:
         return _unauthenticated(topic.device, "forged", str(error))
     except Unreadable as error:
         return _unauthenticated(topic.device, "unreadable", str(error))
+
+
+def _excess(arrivals: Arrivals, device: str, now: int) -> Taken | None:
+    """What becomes of a message that is more than its device may say; None if it may."""
+    match arrivals.allowances.spend(device, now):
+        case "fair":
+            return None
+        case "too much":
+            limit = arrivals.allowances.a_second
+            why = f"{device} says more than {limit} messages a second: what is beyond is not read, for this second"
+            return _unauthenticated(device, FLOOD, why)
+        case "and more":
+            return Taken(reason=FLOOD, counted=True)
 
 
 def _by_kind(arrivals: Arrivals, topic: UpTopic, came: Came) -> Taken:

@@ -18,12 +18,14 @@ from mizzle.messages import BlobRef, Invitation, Presence, Receipt, Update
 from mizzle.topics import Up
 from tests.hostile.envelopes import sealed_header
 from tests.mqtt import Peer, Said
+from tests.wire import Wire
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from mizzle.plan import Plan
     from services.local.federation import Federation
+    from tests.hostile.deeds import Deed
 
 
 PATIENCE_S = 60.0
@@ -75,7 +77,8 @@ class Actor:
         self.receipts: dict[bytes, set[bytes]] = {}
         self._founded = federation.founded
         self._invitations: dict[int, Invitation] = {}
-        self._peer = Peer(federation.broker.port, name)
+        self._port = federation.broker.port
+        self._peer = Peer(self._port, name)
 
     def __enter__(self) -> Self:
         self._peer.__enter__()
@@ -103,6 +106,15 @@ class Actor:
         """Say these bytes; returns once the broker has them."""
         for body in bodies:
             assert self._peer.publish(topic, body) == "Success"
+
+    def do(self, deed: Deed) -> None:
+        """Say all of a deed; what stands beside a body goes over a line of its own, as no library writes it."""
+        if not deed.properties:
+            self.say(deed.topic, *deed.bodies)
+            return
+        with Wire(self._port, self.voice.name) as wire:
+            for body in deed.bodies:
+                assert wire.publish(deed.topic, body, deed.properties) == 0
 
     def invited(self, window: int) -> Invitation:
         """The invitation to this window; waits until it has come."""

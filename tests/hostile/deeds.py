@@ -24,6 +24,7 @@ from mizzle.topics import Up
 from tests.hostile.envelopes import sealed_header
 from tests.hostile.frames import bad_frames, cut, packed
 from tests.hostile.headers import bad_headers
+from tests.wire import CONTENT_TYPE, text, user_property
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +53,8 @@ class Deed:
     topic: str
     bodies: tuple[bytes, ...]
     ending: Ending
+    properties: bytes = b""
+    """What stands beside each body in its packet (MQTT 5 §3.3.2.3)."""
 
     @property
     def update(self) -> bytes | None:
@@ -124,6 +127,7 @@ def at_any_time(voice: Voice, known: Invitation, past: Invitation) -> Iterator[D
     yield from under_no_good_signature(voice, known)
     yield from false_enrolments(voice)
     yield from garbage(voice)
+    yield from beside_a_body(voice)
 
 
 def of_another_time_or_place(voice: Voice, known: Invitation, past: Invitation) -> Iterator[Deed]:
@@ -241,6 +245,16 @@ def garbage(voice: Voice) -> Iterator[Deed]:
         "a later part cut short": (later[:-1], "unreadable"),
     }.items():
         yield Deed(name, voice.topic(Up.UPDATE), (body,), stray(reason))
+
+
+def beside_a_body(voice: Voice) -> Iterator[Deed]:
+    """Properties of a packet that a client library would choke on, in words or in number."""
+    for name, properties in {
+        "a user property that libraries refuse": user_property("a", "b\ufeffc"),
+        "a content type that libraries refuse": CONTENT_TYPE + text("a\ufeff"),
+        "200,000 user properties": user_property("", "") * 200_000,
+    }.items():
+        yield Deed(name, voice.topic(Up.PROBE), (name.encode(),), stray("probe"), properties)
 
 
 def rubbish(seed: str) -> dict[str, bytes]:

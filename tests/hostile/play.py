@@ -32,6 +32,7 @@ from mizzle.messages import Invitation, ModelRef, Receipt, Refused
 from mizzle.plan import from_toml
 from mizzle.terms import bound_of
 from mizzle.topics import Keyspace, Up
+from services.gateway import allowance
 from services.ledger.ledger import Ledger
 from services.local.federation import SERVICES, Federation, running
 from services.pipeline import DEAD, STRAY
@@ -124,7 +125,7 @@ class Try:
 
     def do(self) -> None:
         """Say it."""
-        self.actor.say(self.deed.topic, *self.deed.bodies)
+        self.actor.do(self.deed)
 
 
 class Records:
@@ -170,12 +171,12 @@ class Records:
 class Barrage:
     """A device that sends all that is bad again and again, in a thread of its own, until the context is left.
 
-    It goes on as fast as it is answered: after a few messages it waits for the receipt of an update that is refused.
+    It goes on as fast as it is answered, and as a device may speak: after a few messages it waits for the receipt of an
+    update that is refused.
     """
 
     def __init__(self, actor: Actor, known: Invitation, past: Invitation) -> None:
-        deeds = list(at_any_time(actor.voice, known, past))
-        self._said = [(deed.topic, body) for deed in deeds for body in deed.bodies]
+        self._deeds = list(at_any_time(actor.voice, known, past))
         self._actor, self._known = actor, known
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._send)
@@ -190,13 +191,16 @@ class Barrage:
         self._thread.join()
 
     def _send(self) -> None:
-        for topic, body in cycle(self._said):
+        began = time.monotonic()
+        for number, deed in enumerate(cycle(self._deeds)):
             if self._ending.is_set() and self.sent >= BARRAGE:
                 return
-            self._actor.say(topic, body)
-            self.sent += 1
-            if self.sent % AT_ONCE == 0:
+            self._actor.do(deed)
+            self.sent += len(deed.bodies)
+            if number % AT_ONCE == AT_ONCE - 1:
                 self._await_an_answer()
+                allowed_s = (self.sent + 2 * AT_ONCE - allowance.AT_ONCE) / allowance.A_SECOND
+                self._ending.wait(allowed_s - (time.monotonic() - began))
 
     def _await_an_answer(self) -> None:
         (body,) = self._actor.voice.parts(self._known, b"levels", epoch=1)

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from mizzle.plan import Plan
     from services.local.federation import Federation
-    from tests.hostile.deeds import Deed
 
 
 PATIENCE_S = 60.0
@@ -102,19 +101,18 @@ class Actor:
         here = Presence(federation=self.voice.plan.federation, device=self.voice.name, online=True, examples=1)
         self.say(self.voice.topic(Up.PRESENCE), self.voice.sealed(encode(here), Purpose.PRESENCE))
 
-    def say(self, topic: str, *bodies: bytes) -> None:
-        """Say these bytes; returns once the broker has them."""
-        for body in bodies:
-            assert self._peer.publish(topic, body) == "Success"
+    def say(self, topic: str, *bodies: bytes, beside: bytes = b"") -> None:
+        """Say these bytes; returns once the broker has them.
 
-    def do(self, deed: Deed) -> None:
-        """Say all of a deed; what stands beside a body goes over a line of its own, as no library writes it."""
-        if not deed.properties:
-            self.say(deed.topic, *deed.bodies)
+        What stands `beside` each of them goes over a line of its own, as no library writes it.
+        """
+        if not beside:
+            for body in bodies:
+                assert self._peer.publish(topic, body) == "Success"
             return
         with Wire(self._port, self.voice.name) as wire:
-            for body in deed.bodies:
-                assert wire.publish(deed.topic, body, deed.properties) == 0
+            for body in bodies:
+                assert wire.publish(topic, body, beside) == 0
 
     def invited(self, window: int) -> Invitation:
         """The invitation to this window; waits until it has come."""

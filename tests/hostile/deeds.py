@@ -53,7 +53,7 @@ class Deed:
     topic: str
     bodies: tuple[bytes, ...]
     ending: Ending
-    properties: bytes = b""
+    beside: bytes = b""
     """What stands beside each body in its packet (MQTT 5 §3.3.2.3)."""
 
     @property
@@ -249,12 +249,12 @@ def garbage(voice: Voice) -> Iterator[Deed]:
 
 def beside_a_body(voice: Voice) -> Iterator[Deed]:
     """Properties of a packet that a client library would choke on, in words or in number."""
-    for name, properties in {
+    for name, beside in {
         "a user property that libraries refuse": user_property("a", "b\ufeffc"),
         "a content type that libraries refuse": CONTENT_TYPE + text("a\ufeff"),
         "200,000 user properties": user_property("", "") * 200_000,
     }.items():
-        yield Deed(name, voice.topic(Up.PROBE), (name.encode(),), stray("probe"), properties)
+        yield Deed(name, voice.topic(Up.PROBE), (name.encode(),), stray("probe"), beside)
 
 
 def rubbish(seed: str) -> dict[str, bytes]:

@@ -125,7 +125,7 @@ class Try:
 
     def do(self) -> None:
         """Say it."""
-        self.actor.do(self.deed)
+        self.actor.say(self.deed.topic, *self.deed.bodies, beside=self.deed.beside)
 
 
 class Records:
@@ -195,7 +195,7 @@ class Barrage:
         for number, deed in enumerate(cycle(self._deeds)):
             if self._ending.is_set() and self.sent >= BARRAGE:
                 return
-            self._actor.do(deed)
+            self._actor.say(deed.topic, *deed.bodies, beside=deed.beside)
             self.sent += len(deed.bodies)
             if number % AT_ONCE == AT_ONCE - 1:
                 self._await_an_answer()

@@ -84,7 +84,7 @@ def _opened(ground: Ground, window: Window, attached: Mapping[bytes, bytes]) -> 
     base = ground.model if window.base.digest == ground.plan.model.digest else attached.get(window.base.digest)
     if base is None:
         raise Away(f"window {window.number} starts from model {window.base.digest.hex()}, which no store gave us")
-    return sums.opened(window, base, _memory(window, attached), grid_of(ground.plan))
+    return sums.opened(window, base, _memory(window, attached))
 
 
 def _memory(window: Window, attached: Mapping[bytes, bytes]) -> dict[str, Vector]:

@@ -38,14 +38,15 @@ class Gathering(msgspec.Struct):
 
     `members` are in the sum. `arrived` are the envelopes of the window's own cohort, contents that were refused among
     them; folded updates ride along and count towards neither goal nor quorum. `memory` is what the strategy
-    remembers of the windows before it.
+    remembers of the windows before it. `rotated` and `plain` are the two sums; each is None until an update is added to
+    it, since most windows need only one, and all of this is written to Redis again and again.
     """
 
     window: Window
     base: bytes
-    rotated: np.ndarray
-    plain: np.ndarray
     memory: dict[str, np.ndarray] = {}
+    rotated: np.ndarray | None = None
+    plain: np.ndarray | None = None
     phase: Literal["open", "due", "sealed", "given up"] = OPEN
     members: dict[UpdateId, Part] = {}
     arrived: set[UpdateId] = set()
@@ -69,9 +70,9 @@ class Gathering(msgspec.Struct):
         return tuple(Member(id=update, weight=part.weight) for update, part in sorted(self.members.items()))
 
 
-def opened(window: Window, base: bytes, memory: dict[str, Vector], grid: Grid) -> Gathering:
+def opened(window: Window, base: bytes, memory: dict[str, Vector]) -> Gathering:
     """An empty sum for `window`, whose members begin at the model `base`."""
-    return Gathering(window, base, np.zeros(grid.padded, np.int64), np.zeros(grid.size, np.int64), memory)
+    return Gathering(window, base, memory)
 
 
 def arrive(gathering: Gathering, charge: Charge) -> None:
@@ -96,18 +97,25 @@ def take_out(gathering: Gathering, update: bytes, coded: Coded, grid: Grid) -> N
 
 def total(gathering: Gathering, grid: Grid) -> Integers:
     """Σ w·m·q, rotated back: `GAIN` times the weighted sum of the updates (d,), exactly."""
-    turned: Integers = rotate_back(grid, gathering.rotated, gathering.window.seed)
-    turned += gathering.plain
-    return turned
+    rotated, plain = gathering.rotated, gathering.plain
+    found = np.zeros(grid.size, np.int64) if rotated is None else rotate_back(grid, rotated, gathering.window.seed)
+    return found if plain is None else np.add(found, plain, out=found)
 
 
 def _sum(gathering: Gathering, part: Part, coded: Coded, grid: Grid, sign: int) -> None:
     weight = sign * part.weight
     if isinstance(coded, Sparse):
+        gathering.plain = _begun(gathering.plain, grid.size)
         add_sparse(gathering.plain, coded, weight)
     elif part.seed == gathering.window.seed:
+        gathering.rotated = _begun(gathering.rotated, grid.padded)
         add(gathering.rotated, coded, weight)
     else:
         alone = np.zeros(grid.padded, np.int64)
         add(alone, coded, weight)
+        gathering.plain = _begun(gathering.plain, grid.size)
         gathering.plain += rotate_back(grid, alone, part.seed)
+
+
+def _begun(total: Integers | None, size: int) -> Integers:
+    return np.zeros(size, np.int64) if total is None else total

@@ -234,6 +234,34 @@ def test_a_replayed_charge_is_counted_once() -> None:
     assert (remembered(again.state), again.said, again.booked) == (before, (), ())
 
 
+@pytest.mark.parametrize("before", [(), (charged("pump-0"),), (late("pump-5"),), (charged("pump-0"), late("pump-5"))])
+def test_a_sum_that_was_stored_goes_on_as_if_it_never_had_been(before: tuple[Told, ...]) -> None:
+    """A restart in the middle of a window, whichever of the two sums had begun by then."""
+    after: list[Event] = [*(charged(f"pump-{number}") for number in (1, 2)), late("pump-4"), tick(60)]
+    stored = recalled(remembered(gathered(*before).state), begin(ground()))
+    again = fold(step, ground(), stored, after)
+    assert (again.said, again.kept) == (gathered(*before, *after).said, gathered(*before, *after).kept)
+
+
+@pytest.mark.parametrize(
+    ("told", "on", "sums"),
+    [
+        ((), ground(), (False, False)),
+        ((charged("pump-0"),), ground(), (True, False)),
+        ((late("pump-5"),), ground(), (False, True)),
+        ((charged("pump-0"), late("pump-5")), ground(), (True, True)),
+        ((sparsely("pump-0", 1, 64), sparsely("pump-1", 0, 45)), ground(SPARSE), (False, True)),
+    ],
+)
+def test_a_window_holds_only_the_sums_that_its_updates_need(
+    told: tuple[Told, ...], on: Ground, sums: tuple[bool, bool]
+) -> None:
+    """Each is as long as the model, and is stored again and again."""
+    gathering = gathered(*told, on=on).state.gathering
+    assert gathering is not None
+    assert (gathering.rotated is not None, gathering.plain is not None) == sums
+
+
 def test_a_charge_without_its_payload_waits_until_it_comes_again() -> None:
     bare = Told(charge("pump-0"))
     assert remembered(gathered(bare).state.gathering) == remembered(gathered().state.gathering)

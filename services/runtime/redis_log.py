@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import PythonRespSerializer
 from redis.retry import Retry
 
 from mizzle.errors import Away, Fenced, Misconfigured
@@ -31,6 +32,9 @@ MOST_LETTERS: Final[Mapping[str, int]] = {DEAD: 10_000, STRAY: 10_000}
 
 MOST_WAITING: Final = 200_000
 """A stream with so many entries takes no more: its writer waits, and whoever writes to that waits too."""
+
+_PIECE: Final = 1 << 16
+"""A value of more bytes is sent from where it lies."""
 
 _TAKE: Final = """
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
@@ -162,12 +166,16 @@ def connected(url: str, password: str | None = None) -> redis.Redis:
     Raises:
         Misconfigured: `url` is none.
     """
+    # hiredis would copy every value three times before it is sent, and a state may be as large as a model: that was the
+    # most memory its service ever took. Packing in Python costs a command 3 µs more, one of 128 outputs 13 µs.
+    packer = PythonRespSerializer(_PIECE, redis.ConnectionPool().get_encoder().encode)
     try:
         return redis.Redis.from_url(
             url,
             password=password,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
+            command_packer=packer,
             socket_timeout=5.0,
             socket_connect_timeout=2.0,
         )

@@ -237,8 +237,7 @@ class Stage(Generic[S]):
 
     def _settle(self, work: _Work[S], cursors: Mapping[str, str]) -> None:
         """First the blobs, then the ledger, then the world, then Redis: what a crash repeats is the same again."""
-        for blob in work.kept:
-            self._stores.spool.put(hashlib.sha256(blob).digest(), blob)
+        self._keep(work.kept)
         said = list(work.said)
         if self._service.book is not None:
             said += self._service.book(self._place.epoch, work.booked)
@@ -258,6 +257,12 @@ class Stage(Generic[S]):
             if isinstance(booking.told.message, Candidate):  # released, its blobs are the ledger's; rejected, nobody's
                 for digest in booking.told.attached:
                     self._stores.spool.discard(digest)
+
+    def _keep(self, blobs: list[bytes]) -> None:
+        """Give the blobs to the store and hold them no longer: the state's bytes are about to need the room."""
+        while blobs:
+            blob = blobs.pop()
+            self._stores.spool.put(hashlib.sha256(blob).digest(), blob)
 
     def _commit(self, state: S, cursors: Mapping[str, str], outputs: Sequence[Output] = ()) -> None:
         """Replace what is remembered; its bytes are not held on to, because we have the state itself."""
@@ -342,7 +347,7 @@ def recalled(body: bytes | None, fresh: S) -> S:
 
 def _array_out(value: Any) -> Any:  # noqa: ANN401  # msgspec's hook
     if isinstance(value, np.ndarray) and value.ndim == 1:
-        return [value.dtype.str, value.tobytes()]
+        return [value.dtype.str, np.ascontiguousarray(value).data]
     raise NotImplementedError(f"a state holds arrays of one dimension, and no {type(value).__name__} else")
 
 

@@ -55,9 +55,14 @@ class Grounds:
             "MIZZLE_PAYLOADS": str(self.folder / "payloads"),
         }
 
+    @property
+    def space(self) -> Keyspace:
+        """Its part of Redis."""
+        return Keyspace(self.ledger.name, self.plan.federation)
+
     def log(self, service: str) -> RedisLog:
         """A service's log."""
-        return RedisLog(connected(self.redis_url), Keyspace(self.ledger.name, self.plan.federation), hop(service))
+        return RedisLog(connected(self.redis_url), self.space, hop(service))
 
     def say(self, stream: str, *messages: Message) -> None:
         """Write messages on a stream, as whoever says them."""

@@ -1,6 +1,7 @@
 """Streams and places in a real Redis: what a commit writes, what it refuses, and what it leaves when it does."""
 
 import threading
+import tracemalloc
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,6 +57,17 @@ def test_what_was_committed_is_there_for_the_next_holder(redis_url: str) -> None
     place = ours.commit(ours.take(1), b"state", {"combined": "5-1", "released": "0-0"})
     assert place == Place(1, 2, b"state", {"combined": "5-1", "released": "0-0"})
     assert log(redis_url).take(2) == Place(2, 3, b"state", {"combined": "5-1", "released": "0-0"})
+
+
+def test_a_state_as_large_as_a_model_is_not_copied_on_its_way(redis_url: str) -> None:
+    ours, state = log(redis_url), bytes(range(256)) * 2**15
+    place = ours.commit(ours.take(1), b"small", BEFORE)
+    tracemalloc.start()
+    place = ours.commit(place, state, BEFORE)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < len(state) / 8
+    assert log(redis_url).take(2).state == place.state == state
 
 
 def test_a_commit_writes_state_cursors_and_outputs_at_once(redis_url: str) -> None:

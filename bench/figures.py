@@ -72,3 +72,11 @@ def missing(ran: Ran) -> str | None:
     if ran.counted == ran.receipts == ran.load.updates:
         return None
     return f"{ran.load.updates} updates were sent, {ran.counted} were counted and {ran.receipts} receipts delivered"
+
+
+def too_dear(found: dict[str, Any], most_ratio: float | None) -> str | None:
+    """Why these figures have failed: the server's processor time is more than `most_ratio` times the yardstick's."""
+    if most_ratio is None or found["ratio"] <= most_ratio:
+        return None
+    cost = f"an update costs the server {found['ratio']} times what it costs the yardstick"
+    return f"{cost}, wanted at most {most_ratio}: see in cpu_ms_per_update which process has grown"

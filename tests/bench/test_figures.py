@@ -1,54 +1,83 @@
-"""What the kernel says is read as its manual has it, and a run whose counts differ is not believed."""
+"""What is made of a run's counts, and which runs are not believed."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from bench.figures import missing
-from bench.load import load_of
-from bench.proc import Processors, cpu_in, cpu_s, peak_in, peak_mb, processors_in
-from bench.run import run
+from bench.figures import figures, memory, missing, too_dear
+from bench.load import Load
+from bench.machine import Machine
+from bench.run import Ran
+from bench.yardstick import Bare
+
+RAN = Ran(
+    load=Load(elements=1000, bits=4, updates=200, window=100),
+    seconds=0.5,
+    cpu_s={"broker": 0.05, "aggregator": 0.15},
+    peak_mb={"broker": 5.0, "aggregator": 100.0},
+    noise_ms=4.0,
+    bytes_up=160_000,
+    counted=200,
+    receipts=200,
+    payload_store="memory",
+    machine=Machine(fsync_p50_ms=0.1234, load_average=1.5, idle_share=0.25),
+)
+BARE = Bare(bare_updates_per_s=1000.0, bare_cpu_ms_per_update=0.4)
 
 
-def test_a_name_with_spaces_and_brackets_shifts_nothing() -> None:
-    fields = ["S", *map(str, range(4, 14)), "700", "300", *map(str, range(16, 53))]
-    assert cpu_in(f"7 (a) b) (c) {' '.join(fields)}\n") == 1000 / os.sysconf("SC_CLK_TCK")
+def test_a_runs_figures_are_those_of_an_update_beside_the_yardsticks() -> None:
+    assert figures(RAN, BARE) == {
+        "elements": 1000,
+        "bits": 4,
+        "updates": 200,
+        "window": 100,
+        "windows": 2,
+        "updates_per_s": 400.0,
+        "server_cpu_ms_per_update": 1.0,
+        "bare_updates_per_s": 1000.0,
+        "bare_cpu_ms_per_update": 0.4,
+        "ratio": 2.5,
+        "bytes_per_update": 800.0,
+        "cpu_ms_per_update": {"broker": 0.25, "aggregator": 0.75},
+        "noise_ms_per_window": 4.0,
+        "noise_ms_per_update": 0.04,
+        "noise_share_of_server_cpu": 0.04,
+        "peak_mb": {"broker": 5.0, "aggregator": 100.0},
+        "counted": 200,
+        "receipts_delivered": 200,
+        "payload_store": "memory",
+        "fsync_p50_ms": 0.123,
+        "load_average": 1.5,
+        "idle_share": 0.25,
+    }
 
 
-def test_the_cpu_of_a_child_is_what_it_used() -> None:
-    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as child:
-        while cpu_s(child.pid) < 0.2:
-            assert child.poll() is None
-        child.kill()
+def test_a_run_is_believed_if_every_update_was_counted_and_answered() -> None:
+    assert missing(RAN) is None
 
 
-def test_the_peak_is_the_high_water_mark() -> None:
-    assert peak_in("VmPeak:  9 kB\nVmHWM:   1000 kB\nVmRSS:  7 kB\n") == 1.024
-    assert 5 < peak_mb(os.getpid()) < 5000
+@pytest.mark.parametrize(("counted", "receipts"), [(199, 200), (200, 199), (199, 199), (201, 201)])
+def test_a_run_in_which_an_update_is_missing_or_one_too_many_is_not_believed(counted: int, receipts: int) -> None:
+    why = missing(replace(RAN, counted=counted, receipts=receipts))
+    assert why == f"200 updates were sent, {counted} were counted and {receipts} receipts delivered"
 
 
-def test_the_idle_share_counts_waiting_for_a_disk_as_idle() -> None:
-    now = processors_in("cpu  10 0 10 60 20 0 0 0 9 9\ncpu0 1 2 3\n")
-    assert now == Processors(idle=80, total=100)
-    assert now.idle_share_since(Processors(idle=55, total=50)) == 0.5
+@pytest.mark.parametrize("most_ratio", [None, 2.5, 3.0])
+def test_what_costs_no_more_than_is_allowed_is_not_too_dear(most_ratio: float | None) -> None:
+    assert too_dear(figures(RAN, BARE), most_ratio) is None
 
 
-@pytest.fixture(scope="module")
-def ran() -> Any:
-    return run(load_of(elements=1000, bits=4, updates=20, window=10))
+def test_what_costs_more_than_is_allowed_says_what_it_costs() -> None:
+    why = "an update costs the server 2.5 times what it costs the yardstick, wanted at most 2.4"
+    assert too_dear(figures(RAN, BARE), 2.4) == f"{why}: see in cpu_ms_per_update which process has grown"
 
 
-def test_a_small_run_counts_every_update_in_each_of_its_windows(ran: Any) -> None:
-    assert (ran.counted, ran.receipts, missing(ran)) == (20, 20, None)
-    assert isinstance(ran.cpu_s, Mapping)
-    assert sum(ran.cpu_s.values()) > 0
+@pytest.mark.parametrize(("peak", "ratio"), [(100.0, 1.0), (102.0, 1.02), (98.1, 1.0194)])
+def test_two_peaks_within_a_fiftieth_of_each_other_are_the_same(peak: float, ratio: float) -> None:
+    found = memory(RAN, replace(RAN, peak_mb={"aggregator": peak}))
+    assert (found["aggregator_peak_mb"], found["ratio"], found["equal"]) == ([100.0, peak], ratio, True)
 
 
-@pytest.mark.parametrize("changed", [{"counted": 19}, {"receipts": 19}, {"counted": 21, "receipts": 21}])
-def test_a_run_whose_counts_differ_is_not_believed(ran: Any, changed: dict[str, int]) -> None:
-    assert "20 updates were sent" in (missing(replace(ran, **changed)) or "")
+@pytest.mark.parametrize("peak", [102.1, 98.0])
+def test_two_peaks_that_are_further_apart_are_not_the_same(peak: float) -> None:
+    assert not memory(RAN, replace(RAN, peak_mb={"aggregator": peak}))["equal"]

@@ -237,6 +237,7 @@ def test_a_sum_is_exact_where_floats_would_round() -> None:
 def test_the_sum_of_squares_is_exact_at_the_top_levels() -> None:
     assert Levels(1, np.full(200_001, -255, np.int16)).sum_of_squares == 200_001 * 255**2
     assert Levels(1, np.full(200_001, 15, np.int8)).sum_of_squares == 200_001 * 15**2
+    assert Levels(1, np.full(20_000_000, -15, np.int8)).sum_of_squares == 20_000_000 * 15**2  # more than 32 bits hold
 
 
 # Fit rule

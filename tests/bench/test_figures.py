@@ -72,12 +72,12 @@ def test_what_costs_more_than_is_allowed_says_what_it_costs() -> None:
     assert too_dear(figures(RAN, BARE), 2.4) == f"{why}: see in cpu_ms_per_update which process has grown"
 
 
-@pytest.mark.parametrize(("peak", "ratio"), [(100.0, 1.0), (102.0, 1.02), (98.1, 1.0194)])
-def test_two_peaks_within_a_fiftieth_of_each_other_are_the_same(peak: float, ratio: float) -> None:
+@pytest.mark.parametrize(("peak", "ratio"), [(100.0, 1.0), (104.0, 1.04), (96.2, 1.0395)])
+def test_two_peaks_within_4_per_cent_of_each_other_are_the_same(peak: float, ratio: float) -> None:
     found = memory(RAN, replace(RAN, peak_mb={"aggregator": peak}))
     assert (found["aggregator_peak_mb"], found["ratio"], found["equal"]) == ([100.0, peak], ratio, True)
 
 
-@pytest.mark.parametrize("peak", [102.1, 98.0])
+@pytest.mark.parametrize("peak", [104.1, 96.1])
 def test_two_peaks_that_are_further_apart_are_not_the_same(peak: float) -> None:
     assert not memory(RAN, replace(RAN, peak_mb={"aggregator": peak}))["equal"]

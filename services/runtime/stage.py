@@ -347,7 +347,7 @@ def recalled(body: bytes | None, fresh: S) -> S:
 
 def _array_out(value: Any) -> Any:  # noqa: ANN401  # msgspec's hook
     if isinstance(value, np.ndarray) and value.ndim == 1:
-        return [value.dtype.str, np.ascontiguousarray(value).data]
+        return [value.dtype.str, value.tobytes()]
     raise NotImplementedError(f"a state holds arrays of one dimension, and no {type(value).__name__} else")
 
 

@@ -167,12 +167,6 @@ def test_arrays_in_the_state_are_remembered_as_they_are() -> None:
     found.vector[0] = 1
 
 
-def test_every_second_number_of_an_array_is_remembered_too() -> None:
-    """Its bytes do not lie one behind the other."""
-    found = recalled(remembered(Sum([], np.arange(6)[::2])), Sum([], np.zeros(0, np.int64)))
-    assert found.vector.tolist() == [0, 2, 4]
-
-
 def test_a_state_is_held_once(bench: Bench) -> None:
     """Its bytes may be as many as a model's: they are kept neither after a resumption nor after a commit."""
     bench.receive(1)

@@ -35,8 +35,9 @@ PURE_WITHIN = (
     *(f"mizzle.device.{name}" for name in ("session", "speech", "states", "work")),
     "mizzle.transport.bus",
     "services.aggregator.gathering",
+    "services.aggregator.succession",
 )
-"""What is pure beside what acts: the session with what it stands on, the words of the bus, a sum that is gathered."""
+"""What is pure beside what acts: the session with what it stands on, the words of the bus, a sum and its model."""
 
 SOCKETS = (
     "asyncio.open_connection",

@@ -94,7 +94,7 @@ def explain(
         _tell(vars(reason), text, as_json=as_json)
     if not found:
         near = reasons.similar(code)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        hint = f"; did you mean {', '.join(near)}?" if near else "."
         typer.echo(f"mizzle: {code!r} is no word of ours{hint} All of them: mizzle explain", err=True)
         raise typer.Exit(NOT_FOUND)
 

@@ -22,6 +22,7 @@ from safetensors.numpy import load, save
 
 from mizzle.errors import Unreadable
 from mizzle.grid import Grid, Levels, Sparse, fits, value
+from mizzle.registry import is_frozen
 
 if TYPE_CHECKING:
     from mizzle.grid import Coded, Vector
@@ -37,6 +38,15 @@ _CAP: Final = 64
 
 class Nonconforming(AssertionError):
     """A plug-in breaks a promise of its kind; the text says which, and by what example."""
+
+
+# All kinds ------------------------------------------------------------------------------------------------------------
+
+
+def it_is_a_frozen_dataclass(plug_in: object) -> None:
+    """Its fields are its settings, and it remembers nothing: else the same window could not be made again."""
+    kind = type(plug_in)
+    _require(is_frozen(kind), f"{kind.__qualname__} is no frozen dataclass: write @dataclass(frozen=True) above it")
 
 
 # Codecs ---------------------------------------------------------------------------------------------------------------
@@ -115,6 +125,7 @@ def what_is_not_finite_is_refused(codec: Codec) -> None:
 
 
 CODEC: Final[tuple[Check, ...]] = (
+    it_is_a_frozen_dataclass,
     payloads_have_one_length,
     what_is_encoded_fits,
     what_is_decoded_lies_on_the_grid,
@@ -149,7 +160,11 @@ def noise_is_a_function_of_its_key(mechanism: Mechanism) -> None:
         _require(0.7 < spread < 1.4, f"noise of σ = {sigma} has {spread:.2f} times its spread")  # noqa: PLR2004  # 200 draws
 
 
-MECHANISM: Final[tuple[Check, ...]] = (a_price_grows_with_the_weight, noise_is_a_function_of_its_key)
+MECHANISM: Final[tuple[Check, ...]] = (
+    it_is_a_frozen_dataclass,
+    a_price_grows_with_the_weight,
+    noise_is_a_function_of_its_key,
+)
 
 # Policies -------------------------------------------------------------------------------------------------------------
 
@@ -173,7 +188,11 @@ def the_order_of_the_devices_does_not_matter(policy: Policy) -> None:
         )
 
 
-POLICY: Final[tuple[Check, ...]] = (nobody_is_invited_twice, the_order_of_the_devices_does_not_matter)
+POLICY: Final[tuple[Check, ...]] = (
+    it_is_a_frozen_dataclass,
+    nobody_is_invited_twice,
+    the_order_of_the_devices_does_not_matter,
+)
 
 # Scores ---------------------------------------------------------------------------------------------------------------
 
@@ -203,6 +222,7 @@ def the_zero_update_is_accepted(assessment: Assessment) -> None:
 
 
 SCORE: Final[tuple[Check, ...]] = (
+    it_is_a_frozen_dataclass,
     a_score_is_finite_and_sentences_are_short,
     a_first_update_that_fits_is_accepted,
     the_zero_update_is_accepted,
@@ -250,6 +270,7 @@ def what_is_remembered_can_be_stored(strategy: Strategy) -> None:
 
 
 STRATEGY: Final[tuple[Check, ...]] = (
+    it_is_a_frozen_dataclass,
     a_model_stays_where_the_mean_is_zero,
     a_model_goes_where_the_mean_points,
     a_strategy_leaves_its_arguments_as_they_are,

@@ -7,6 +7,7 @@
     │   └── Outdated      once valid, no longer: a rollback, an expired manifest, a closed epoch
     ├── Away              a broker or store that does not answer: retry with backoff and jitter, for ever
     │   └── Fenced        somebody newer holds this place: forget what you remember and begin again
+    ├── Misbehaved        a plug-in raised, or gave what none of its kind may give: end what it was asked about, say why
     └── Misconfigured     the environment is wrong: refuse to start, say which setting and what was wanted
 
 Expected outcomes are messages (`Refusal`, `Receipt`), not exceptions.
@@ -39,6 +40,10 @@ class Away(MizzleError):
 
 class Fenced(Away):
     """A newer holder has this place, or the store went back in time: begin again from what is stored."""
+
+
+class Misbehaved(MizzleError):
+    """A plug-in raised, or gave what none of its kind may give: the text names it, and tells nothing of any content."""
 
 
 class Misconfigured(MizzleError):

@@ -274,13 +274,15 @@ class Aggregate(Message, tag="aggregate.v1"):
 class Abandonment(Message, tag="abandonment.v1"):
     """The aggregator gives a window up: too few had come by the deadline, or were left after a rejection.
 
-    After a rejection noise was drawn, though nothing of it left: then what was reserved is settled and not void.
+    Or no model could be made of it, and `why` says what misbehaved. Then, and after a rejection, noise was drawn,
+    though nothing of it left: what was reserved is settled and not void.
     """
 
     window: WindowNumber
     arrived: Count
     quorum: Count
     noise_was_drawn: bool = False
+    why: Sentence = ""
 
 
 class Release(Message, tag="release.v1"):

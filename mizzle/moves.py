@@ -38,12 +38,16 @@ Event = Told | Tick
 
 @dataclass(frozen=True)
 class Moved(Generic[S]):
-    """Where a step leads: the new state, what is said, what the ledger shall remember, and blobs to keep first."""
+    """Where a step leads: the new state, what is said, what the ledger shall remember, and blobs to keep first.
+
+    `noted` is what an operator shall read in the log, and nobody else: a plug-in that misbehaved.
+    """
 
     state: S
     said: tuple[Message, ...] = ()
     booked: tuple[Message, ...] = ()
     kept: tuple[bytes, ...] = ()
+    noted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,8 @@ REASONS: Final = (
         "abandoned",
         "The update's window was given up, and the update with it.",
         "Fewer devices than the plan's window.quorum or privacy.minimum_crowd came before the deadline, or the release"
-        " could not be made. Unless noise was drawn, nothing was charged.",
-        "nothing on the device; if windows are abandoned often, lower window.quorum or raise window.deadline_s",
+        " could not be made, as when a strategy misbehaves. Unless noise was drawn, nothing was charged.",
+        "nothing on the device; the audit log says why: lower window.quorum, raise window.deadline_s, mend the plug-in",
     ),
     Reason(
         "receipt",
@@ -231,6 +231,13 @@ REASONS: Final = (
         "What the training function returned does not fit the model.",
         "A tensor is missing, or has another name or shape than in task.weights.",
         "return the module, or a dict with the names and shapes of task.weights",
+    ),
+    Reason(
+        "decline",
+        "broken-model",
+        "The window's model is no model of the plan, or holds numbers that are NaN or infinite.",
+        "It was released before strategies were held to what they may give, or its operator signs something else.",
+        "python -m services.doctor, where the services run; a plan with another [combine] strategy makes another model",
     ),
     Reason(
         "decline",

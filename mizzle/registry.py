@@ -11,8 +11,8 @@ import dataclasses
 import difflib
 import functools
 import importlib
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,12 +21,15 @@ from mizzle.errors import Misconfigured
 if TYPE_CHECKING:
     from mizzle.plan import PlugIn
 
+_PARAMS: Final = "__dataclass_params__"
+
 
 def plug_in(folder: str, wanted: PlugIn) -> Any:  # noqa: ANN401  # the caller names the Protocol
     """The plug-in `wanted`, a frozen dataclass of the kind whose own plug-ins lie in the package `folder`.
 
     Raises:
-        Misconfigured: there is no such plug-in, or its fields do not take what the plan gives.
+        Misconfigured: there is no such plug-in, its package cannot be loaded, it is no frozen dataclass, or its fields
+            do not take what the plan gives.
     """
     return _made(folder, wanted.name, msgspec.json.encode(wanted.fields, order="sorted"))
 
@@ -48,7 +51,7 @@ def _made(folder: str, name: str, fields: bytes) -> Any:  # noqa: ANN401  # as a
         raise Misconfigured(f"plug-in {name!r} knows no {strange[0]!r}; {hint}")
     try:
         return msgspec.convert(given, kind, strict=False)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, TypeError) as error:  # TypeError: a field of a type that no plan can give
         raise Misconfigured(f"plug-in {name!r} does not take these fields: {error}") from error
 
 
@@ -62,8 +65,8 @@ def _kind(folder: str, name: str) -> type[Any]:
         if error.name != module:
             raise
         return _from_a_package(folder, name)
-    found: type[Any] = getattr(ours, "".join(word.title() for word in name.replace("-", "_").split("_")))
-    return found
+    found: type[Any] | None = getattr(ours, "".join(word.title() for word in name.replace("-", "_").split("_")), None)
+    return found or _from_a_package(folder, name)
 
 
 def _from_a_package(folder: str, name: str) -> type[Any]:
@@ -77,7 +80,23 @@ def _from_a_package(folder: str, name: str) -> type[Any]:
             f"there is no plug-in {name!r} in {folder.replace('.', '/')}/, and no installed package offers one in the"
             f" entry-point group {group}"
         )
-    found: Any = offers[0].load()
-    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
-        raise Misconfigured(f"plug-in {name!r} is to be a frozen dataclass; {offers[0].value} is {found!r}")
-    return found
+    return _loaded(offers[0])
+
+
+def _loaded(offer: EntryPoint) -> type[Any]:
+    """The class that an entry point names."""
+    package = offer.dist.name if offer.dist else "of an unknown name"
+    where = f"plug-in {offer.name!r} (entry point {offer.value!r} in {offer.group}, of the package {package})"
+    try:
+        found: Any = offer.load()
+    except (Exception, SystemExit) as error:  # to import somebody's package is to run it, so it may raise anything
+        text = f"{where} cannot be loaded, {type(error).__name__}: {error}"
+        raise Misconfigured(f"{text}; mend or update {package}, or name another plug-in in the plan") from error
+    if not is_frozen(found):
+        raise Misconfigured(f"{where} is to be a frozen dataclass, so that it remembers nothing; it is {found!r}")
+    return found  # type: ignore[no-any-return]  # is_frozen has looked
+
+
+def is_frozen(found: object) -> bool:
+    """Whether this is a frozen dataclass: what is made of it is settings, and nothing that changes."""
+    return isinstance(found, type) and dataclasses.is_dataclass(found) and getattr(found, _PARAMS).frozen

@@ -60,7 +60,10 @@ MuSquared = Annotated[int, Meta(ge=0, le=2**62, description="a privacy loss μ²
 Sigma = Annotated[
     int, Meta(ge=0, le=2**56, description="the standard deviation of the noise on the weighted integer sum")
 ]
-Score = Annotated[float, Meta(ge=-1e300, le=1e300, description="what a score found; its meaning is the score's own")]
+MOST_SCORE: Final = 1e300
+Score = Annotated[
+    float, Meta(ge=-MOST_SCORE, le=MOST_SCORE, description="what a score found; its meaning is the score's own")
+]
 Share = Annotated[float, Meta(ge=0, le=1, description="a part of one")]
 Celsius = Annotated[float, Meta(ge=-100, le=200, description="degrees Celsius")]
 

@@ -35,9 +35,10 @@ PURE_WITHIN = (
     *(f"mizzle.device.{name}" for name in ("session", "speech", "states", "work")),
     "mizzle.transport.bus",
     "services.aggregator.gathering",
+    "services.aggregator.succession",
     "services.gateway.allowance",
 )
-"""What is pure beside what acts: the session and what it stands on, a bus's words, a sum gathered, what may be said."""
+"""What is pure beside what acts: the session and what it stands on, a bus's words, sum and model, what may be said."""
 
 SOCKETS = (
     "asyncio.open_connection",

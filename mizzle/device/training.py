@@ -61,19 +61,24 @@ class Trainer:
 
     def do(self, order: Train) -> Done:
         """Do a task; whatever goes wrong in it is logged and declined."""
-        window = order.invitation.window
-        task = Task(order, self._random(window))
+        window, task = order.invitation.window, None
         try:
             _refuse_unknown_codec(order.plan)
-            change = _weighed(_change(self.function(task), order.model), order.plan, task.examples)
-            self.on_trained(order.invitation)
-            return Done(self._coded(change, order), task.examples)
+            _refuse_broken(order)
+            task = Task(order, self._random(window))
+            end: Trained | Declined = self._trained(task, order)
         except Decline as declined:
             _log.warning("window %d is declined: %s", window, declined)
-            return Done(Declined(window, declined.reason), task.examples)
-        except Exception:  # noqa: BLE001  # a fault of the training function ends its task, not the device
+            end = Declined(window, declined.reason)
+        except (Exception, SystemExit):  # noqa: BLE001  # whatever goes wrong in a task ends the task, and the device lives on
             _log.exception("the training function failed on window %d", window)
-            return Done(Declined(window, "failed"), task.examples)
+            end = Declined(window, "failed")
+        return Done(end, task.examples if task else None)
+
+    def _trained(self, task: Task, order: Train) -> Trained:
+        change = _weighed(_change(self.function(task), order.model), order.plan, task.examples)
+        self.on_trained(order.invitation)
+        return self._coded(change, order)
 
     def _coded(self, change: Vector, order: Train) -> Trained:
         plan, invitation = order.plan, order.invitation
@@ -105,6 +110,22 @@ def _refuse_unknown_codec(plan: Plan) -> None:
         codec_of(plan)
     except Misconfigured as error:
         raise Decline("unknown-codec", str(error)) from error
+
+
+def _refuse_broken(order: Train) -> None:
+    """Whoever signed it, a model that is none is trained by nobody.
+
+    Raises:
+        Decline: the base is no model of the plan's size, or holds NaN or Inf.
+    """
+    try:
+        start = flat(order.model)
+    except Misconfigured as error:
+        raise Decline("broken-model", f"the window's model cannot be read: {error}") from error
+    wanted, wrong = order.plan.model.parameters, np.count_nonzero(~np.isfinite(start))
+    if start.size != wanted or wrong:
+        text = f"the window's model has {start.size} numbers, {wrong} of them NaN or infinite"
+        raise Decline("broken-model", f"{text}; the plan's has {wanted}: ask the operator for another release")
 
 
 def _change(result: object, model: bytes) -> Vector:

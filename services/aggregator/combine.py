@@ -13,24 +13,23 @@ import hashlib
 from typing import TYPE_CHECKING
 
 import msgspec
-from safetensors.numpy import load, save
+import numpy as np
+from safetensors.numpy import load
 
-from mizzle.errors import Away, Unreadable
+from mizzle.errors import Away, Misbehaved, Unreadable
 from mizzle.grid import GAIN, Integers, Vector
 from mizzle.messages import Abandonment, Aggregate, BlobRef, Charge, Closed, Rejection, Window
-from mizzle.model import filled, flat
+from mizzle.misbehaviour import asked
 from mizzle.moves import Ground, Moved, Tick, Told
 from mizzle.payload import read
-from mizzle.registry import plug_in
 from mizzle.terms import codec_of, grid_of, mechanism_of
-from mizzle.vocabulary import MuSquared, WindowNumber
+from mizzle.vocabulary import MOST_SENTENCE, MuSquared, WindowNumber
 from services.aggregator import gathering as sums
 from services.aggregator.gathering import DUE, GIVEN_UP, SEALED, Gathering
+from services.aggregator.succession import strategy_of, successor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from mizzle.plugins import Strategy
 
 
 class State(msgspec.Struct, frozen=True):
@@ -51,7 +50,7 @@ def begin(ground: Ground) -> State:
     Raises:
         Misconfigured: the plan names a strategy, a codec or a mechanism that is not here.
     """
-    _strategy(ground)
+    strategy_of(ground.plan.combine.strategy)
     codec_of(ground.plan)
     mechanism_of(ground.plan)
     return State()
@@ -63,9 +62,9 @@ def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
         case Told(Window() as window, attached), _ if window.number > _newest(state):
             return Moved(_replaced(state, gathering=_opened(ground, window, attached)))
         case Told(Charge() as charge, attached), gathering:
-            if gathering is not None and gathering.lacks(charge):
-                _take_in(ground, gathering, charge, attached.get(charge.id))
-            return Moved(_replaced(state, spent=max(state.spent, charge.spent)))
+            is_new = gathering is not None and gathering.lacks(charge)
+            noted = _take_in(ground, gathering, charge, attached.get(charge.id)) if gathering and is_new else ()
+            return Moved(_replaced(state, spent=max(state.spent, charge.spent)), noted=noted)
         case Told(Rejection() as said, attached), Gathering() as gathering if members := gathering.named_in(said):
             return _rejected(ground, state, gathering, members, attached)
         case Told(Closed() as closed), _:
@@ -97,12 +96,20 @@ def _memory(window: Window, attached: Mapping[bytes, bytes]) -> dict[str, Vector
     return load(memory)
 
 
-def _take_in(ground: Ground, gathering: Gathering, charge: Charge, payload: bytes | None) -> None:
-    """Count the update; without its payload nothing is counted, since its device will send it again."""
+def _take_in(ground: Ground, gathering: Gathering, charge: Charge, payload: bytes | None) -> tuple[str, ...]:
+    """Count the update; without its payload nothing is counted, since its device will send it again.
+
+    One that the detector could read and we cannot is as if it had not come: the window's end is its end, too.
+    """
     if charge.weight == 0:
         sums.arrive(gathering, charge)
     elif payload is not None:
-        sums.put_in(gathering, charge, read(payload, ground.plan), grid_of(ground.plan))
+        try:
+            update = read(payload, ground.plan)
+        except Unreadable as error:
+            return (f"update {charge.id.hex()} was read once and cannot be read now: {error}",)
+        sums.put_in(gathering, charge, update, grid_of(ground.plan))
+    return ()
 
 
 def _rejected(
@@ -129,17 +136,24 @@ def _closed(state: State, closed: Closed) -> State:
 
 
 def _sealed(ground: Ground, state: State, gathering: Gathering, key: bytes) -> Moved[State]:
-    """The window's aggregate under the noise key `key`, or its abandonment if the crowd is too small."""
+    """The window's aggregate under the noise key `key`, or its abandonment.
+
+    It is abandoned if the crowd is too small, or if a plug-in misbehaves: it would again, and nobody shall wait for a
+    window that never ends (I31). Then the noise counts as drawn.
+    """
     crowd = ground.plan.privacy.minimum_crowd
     if len(gathering.arrived) < gathering.window.quorum or len(gathering.members) < crowd:
         return _given_up(state, gathering)
     window = gathering.window
     sigma = mechanism_of(ground.plan).sigma(window.weight_cap, window.bound)
     noise_key = ground.seal_for_auditor(key)
-    noised = _noised(ground, gathering, sigma, key)
-    model, memory = _next_model(ground, gathering, noised)
+    try:
+        noised = _noised(ground, gathering, sigma, key)
+        model, memory = _next_model(ground, gathering, noised)
+    except Misbehaved as misbehaved:
+        return _given_up(state, gathering, str(misbehaved))
     gathering.phase = SEALED
-    kept = (noised.astype("<i8").tobytes(), model, *([save(memory)] if memory else []))
+    kept = (noised.astype("<i8").tobytes(), model, *([memory] if memory else []))
     total, changed, *optimizer = map(_reference, kept)
     aggregate = Aggregate(
         window=window.number,
@@ -156,37 +170,40 @@ def _sealed(ground: Ground, state: State, gathering: Gathering, key: bytes) -> M
     return Moved(state, said=(aggregate,), kept=kept)
 
 
-def _given_up(state: State, gathering: Gathering) -> Moved[State]:
+def _given_up(state: State, gathering: Gathering, why: str = "") -> Moved[State]:
+    """The window's abandonment: too few came, or else `why`, and then noise was drawn."""
     abandonment = Abandonment(
         window=gathering.window.number,
         arrived=len(gathering.arrived),
         quorum=gathering.window.quorum,
-        noise_was_drawn=gathering.phase in {SEALED, DUE},
+        noise_was_drawn=bool(why) or gathering.phase in {SEALED, DUE},
+        why=why[:MOST_SENTENCE],
     )
     gathering.phase = GIVEN_UP
-    return Moved(state, booked=(abandonment,))
+    return Moved(state, booked=(abandonment,), noted=(why,) if why else ())
 
 
 def _noised(ground: Ground, gathering: Gathering, sigma: int, key: bytes) -> Integers:
-    """The sum (d,) with its noise; both are `GAIN` times what the weighted sum of updates is."""
-    grid = grid_of(ground.plan)
-    return sums.total(gathering, grid) + mechanism_of(ground.plan).noise(key, GAIN * sigma, grid.size)
+    """The sum (d,) with its noise; both are `GAIN` times what the weighted sum of updates is.
+
+    Raises:
+        Misbehaved: the mechanism raised, or gave something else than so many integers.
+    """
+    grid, who = grid_of(ground.plan), f"mechanism {ground.plan.privacy.mechanism.name!r}"
+    noise: object = asked(who, mechanism_of(ground.plan).noise, key, GAIN * sigma, grid.size)
+    if not (isinstance(noise, np.ndarray) and noise.dtype == np.int64 and noise.shape == (grid.size,)):
+        raise Misbehaved(f"{who} gave noise that is not {grid.size} integers of 64 bits")
+    return sums.total(gathering, grid) + noise
 
 
-def _next_model(ground: Ground, gathering: Gathering, noised: Integers) -> tuple[bytes, dict[str, Vector]]:
-    """The next model's file, and what the strategy must remember for the one after it.
+def _next_model(ground: Ground, gathering: Gathering, noised: Integers) -> tuple[bytes, bytes | None]:
+    """The next model's file, and that of what the strategy must remember for the one after it.
 
     The mean divides by the plan's goal and not by how many came: a constant, so that it tells nothing (DESIGN 4).
     """
     window, plan = gathering.window, ground.plan
     mean = noised * grid_of(plan).unit / (GAIN * plan.window.goal * window.weight_cap)
-    vector, memory = _strategy(ground).apply(flat(gathering.base), mean, gathering.memory)
-    return filled(gathering.base, vector), memory
-
-
-def _strategy(ground: Ground) -> Strategy:
-    strategy: Strategy = plug_in("services.aggregator.strategies", ground.plan.combine.strategy)
-    return strategy
+    return successor(plan.combine.strategy, gathering.base, mean, gathering.memory)
 
 
 def _reference(blob: bytes) -> BlobRef:

@@ -1,7 +1,8 @@
 """Judge every update by itself and by its device's own past.
 
 Nothing that other devices sent is looked at. A verdict refuses a content, never an envelope: the update goes on as the
-zero update, so that contents change no count. An update without its payload is not judged: its device sends it again.
+zero update, so that contents change no count. A score that misbehaves has judged nothing, so what it was asked about is
+refused. An update without its payload is not judged: its device sends it again.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from mizzle.errors import Unreadable
+from mizzle.errors import Misbehaved, Unreadable
 from mizzle.grid import Coded, fits, norm_excess
 from mizzle.messages import Received, Verdict
+from mizzle.misbehaviour import asked
 from mizzle.moves import Ground, Moved, Tick, Told
 from mizzle.payload import read
 from mizzle.plan import PlugIn
 from mizzle.registry import plug_in
 from mizzle.terms import bound_of, codec_of
-from mizzle.vocabulary import MOST_SENTENCE, DeviceId, WindowNumber
+from mizzle.vocabulary import MOST_SCORE, MOST_SENTENCE, DeviceId, WindowNumber
 
 if TYPE_CHECKING:
     from mizzle.plugins import Assessment
@@ -46,11 +48,12 @@ class State(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one score said of an update."""
+    """What one score said of an update; `noted` where it misbehaved."""
 
     name: str
     score: float
     refused: str | None = None
+    noted: tuple[str, ...] = ()
 
 
 def begin(ground: Ground) -> State:
@@ -83,7 +86,7 @@ def _judged(ground: Ground, state: State, received: Received, payload: bytes) ->
     decisive = _decisive(ground, norm, past[-LOOKS_BACK:])
     if decisive.refused is None:
         state = _remembering(state, received, norm)
-    return Moved(state, said=(_verdict(received, decisive),))
+    return Moved(state, said=(_verdict(received, decisive),), noted=decisive.noted)
 
 
 def _norm(levels: Coded, bound: int) -> float:
@@ -101,12 +104,33 @@ def _assessments(ground: Ground) -> dict[str, Assessment]:
 
 def _decisive(ground: Ground, norm: float, past: list[float]) -> Finding:
     """The first finding that refuses, or else the highest; the norm is always asked, whatever the plan names."""
-    findings = []
-    for name, assessment in _assessments(ground).items():
-        score = assessment.score(norm, past)
-        findings.append(Finding(name, score, assessment.refuses(score)))
+    findings = [_finding(name, one, norm, past) for name, one in _assessments(ground).items()]
     refusing = [finding for finding in findings if finding.refused is not None]
     return refusing[0] if refusing else max(findings, key=lambda finding: finding.score)
+
+
+def _finding(name: str, assessment: Assessment, norm: float, past: list[float]) -> Finding:
+    """What a score says; an update that it cannot judge is refused."""
+    try:
+        return _scored(name, assessment, norm, past)
+    except Misbehaved as misbehaved:
+        return Finding(name, 0.0, _cut(str(misbehaved)), (str(misbehaved),))
+
+
+def _scored(name: str, assessment: Assessment, norm: float, past: list[float]) -> Finding:
+    who = f"score {name!r}"
+    score = asked(who, lambda: float(assessment.score(norm, tuple(past))))
+    if not abs(score) <= MOST_SCORE:
+        raise Misbehaved(f"{who} gave no finite number, or one beyond {MOST_SCORE:g}")
+    why: object = asked(who, assessment.refuses, score)
+    if not isinstance(why, str | None):
+        raise Misbehaved(f"{who} gave a {type(why).__name__} for a reason, wanted a sentence or None")
+    return Finding(name, score, None if why is None else _cut(why))
+
+
+def _cut(sentence: str) -> str:
+    """The sentence as far as a message holds it, without what UTF-8 has no bytes for."""
+    return sentence[:MOST_SENTENCE].encode(errors="replace").decode()
 
 
 def _past(state: State, received: Received) -> tuple[Past, ...]:

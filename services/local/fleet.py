@@ -25,6 +25,9 @@ import numpy as np
 
 from mizzle.device.train import ENVIRONMENT, MADE, Device
 from mizzle.device.training import encoded
+from mizzle.grid import fits
+from mizzle.payload import read
+from mizzle.terms import bound_of
 from mizzle.transport.mqtt_bus import MqttBus
 from services.local.faults import FaultProxy, Mode
 
@@ -87,11 +90,14 @@ class Misfortunes:
                 say(event="cut", device=wrist.name, window=invitation.window)
 
     def encode(self, wrist: Wrist, change: Vector, plan: Plan, invitation: Invitation) -> bytes:
-        """The payload as the library makes it; of a hostile device, once, times −20."""
+        """The payload as the library makes it; of a hostile device, once, times −20.
+
+        It waits for a change that is then too long: one whose training was cut short on a busy machine may not be.
+        """
         payload = encoded(change, plan, invitation)
         with self._lock:
             due = wrist.hostile_in_window is not None and invitation.window >= wrist.hostile_in_window
-            if not due or f"hostile {wrist.name}" in self._done:
+            if not due or f"hostile {wrist.name}" in self._done or not _is_too_long(times_minus(FACTOR, payload), plan):
                 return payload
             self._done.add(f"hostile {wrist.name}")
         say(event="hostile", device=wrist.name, window=invitation.window, factor=-FACTOR)
@@ -106,6 +112,11 @@ class Misfortunes:
         if self._back_in.pop(name, None) is not None:
             self.networks[name].switch(Mode.PASS_ON)
             say(event="back", device=name, window=window)
+
+
+def _is_too_long(payload: bytes, plan: Plan) -> bool:
+    update = read(payload, plan)
+    return not fits(update.multiplier, update.sum_of_squares, bound_of(plan))
 
 
 def times_minus(factor: int, payload: bytes) -> bytes:

@@ -59,6 +59,12 @@ class Sight:
         )
         return [self._row(*found) for found in self._ask(query)]
 
+    def newest(self) -> tuple[int, str]:
+        """The newest window's number and state; before the first, 0 and nothing."""
+        query = "SELECT number, state FROM windows WHERE federation = ? ORDER BY number DESC LIMIT 1"
+        number, state = next(self._ask(query), (0, ""))
+        return int(number), str(state)
+
     def members(self, window: int) -> set[bytes]:
         """The updates that are bound to an open window and not ended."""
         query = "SELECT id FROM updates WHERE federation = ? AND window = ? AND outcome = 'open'"

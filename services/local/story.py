@@ -7,6 +7,7 @@ import random
 import signal
 import sqlite3
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from services.local.scene import Scene
 
 CUT_IN, AWAY, HOSTILE_IN, KILL_IN, SUBSCRIBE_IN = 4, 3, 3, 9, 4
+WATCHED_S, GLANCE_S = 3.0, 0.002
 
 
 @dataclass
@@ -45,7 +47,7 @@ class Story:
         rows = self.sight.rows()
         self._tell_fleets()
         self._tell_endings()
-        self._kill(rows)
+        self._kill()
         self._subscribe(rows)
         self.show()
 
@@ -109,17 +111,29 @@ class Story:
         self.told.add(key)
         return is_news
 
-    def _kill(self, rows: list[Row]) -> None:
-        if self.killed or not rows or rows[-1].state != "open" or rows[-1].window < KILL_IN:
-            return
-        members = self.sight.members(rows[-1].window)
-        if 3 <= len(members) < self.federation.plan.window.goal - 1:  # noqa: PLR2004  # some, and not yet all
-            child = self.federation.processes["aggregator"]
-            child.kill(signal.SIGKILL)
-            ended_by = signal.Signals(-child.wait(5.0))
-            self.killed = Killed("aggregator", child.pid, ended_by, rows[-1].window, frozenset(members))
-            has = f"window {rows[-1].window} has {len(members)} members"
-            self.scene.happened(f"the aggregator (pid {child.pid}) is killed with {ended_by.name} while {has}")
+    def _kill(self) -> None:
+        """Kill the aggregator while a window has some members and not yet all, which may be for a tenth of a second.
+
+        So from the end of the window before it nothing else is looked at for a while: a turn of ours takes as long, and
+        on a busy machine one window after the other went by between two of them.
+        """
+        until = time.monotonic() + WATCHED_S
+        while self.killed is None and self.sight.halt() is None and time.monotonic() < until:
+            window, state = self.sight.newest()
+            if window + (state != "open") < KILL_IN:
+                return
+            members = self.sight.members(window) if state == "open" else set()
+            if 0 < len(members) < self.federation.plan.window.goal:
+                self._kill_now(window, members)
+            time.sleep(GLANCE_S)
+
+    def _kill_now(self, window: int, members: set[bytes]) -> None:
+        child = self.federation.processes["aggregator"]
+        child.kill(signal.SIGKILL)
+        ended_by = signal.Signals(-child.wait(5.0))
+        self.killed = Killed("aggregator", child.pid, ended_by, window, frozenset(members))
+        has = f"window {window} has {len(members)} members"
+        self.scene.happened(f"the aggregator (pid {child.pid}) is killed with {ended_by.name} while {has}")
 
     def _subscribe(self, rows: list[Row]) -> None:
         is_late = bool(rows) and (rows[-1].window >= SUBSCRIBE_IN or self.sight.halt() is not None)

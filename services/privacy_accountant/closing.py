@@ -46,12 +46,12 @@ def released(page: Page, candidate: Candidate, attached: Mapping[bytes, bytes]) 
 
 
 def abandoned(page: Page, abandonment: Abandonment) -> list[Message]:
-    """The end of a window that too few came to; how it ended, if it has."""
+    """The end of a window that too few came to, or that no model could be made of; how it ended, if it has."""
     number = abandonment.window
     found = page.window(number)
     if found is None or not found.is_open:
         return _said(page, number)
-    why = f"{abandonment.arrived} arrived, the quorum is {abandonment.quorum}"
+    why = abandonment.why or f"{abandonment.arrived} arrived, the quorum is {abandonment.quorum}"
     return _given_up(page, number, why, noise_was_drawn=abandonment.noise_was_drawn)
 
 
@@ -112,6 +112,7 @@ def _given_up(page: Page, number: int, why: str, *, noise_was_drawn: bool) -> li
     (budgets.settle if noise_was_drawn else budgets.void)(page.tx, [row.id for row in rows])
     windows.end(page.tx, page.federation, number, None, page.now)
     page.audit("window.abandoned", str(number), why=why, noise_was_drawn=noise_was_drawn)
+    _log.warning("a window is abandoned", window=number, why=why)
     return _ended(page, number)
 
 

@@ -112,6 +112,8 @@ class _Work(Generic[S]):
         self.state = moved.state
         self.said += moved.said
         self.kept += moved.kept
+        for note in moved.noted:
+            _log.error("a plug-in misbehaved", why=note)
         self.booked += [
             Booking(Told(message, attached), entry.stream if entry else "", entry.id if entry else "")
             for message in moved.booked

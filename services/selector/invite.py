@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from mizzle.envelope import Purpose, seal
+from mizzle.errors import Misbehaved
 from mizzle.messages import Answer, Closed, Exhausted, Halt, Invitation, Opening, Presence, Window
+from mizzle.misbehaviour import asked
 from mizzle.moves import Ground, Moved, Tick, Told
 from mizzle.registry import plug_in
 from mizzle.vocabulary import DeviceId, Instant, WindowNumber
@@ -96,8 +98,12 @@ def _waited(ground: Ground, state: State, now: int, entropy: bytes) -> Moved[Sta
     is_asked = state.asked_at is not None and now - state.asked_at <= ASK_AGAIN_MS
     if is_asked or not _is_enough(ground, len(state.present), now - since):
         return Moved(state)
-    opening = Opening(after=state.ended, cohort=_cohort(ground, state, entropy), seed=_part(entropy, b"seed"), at=now)
-    return Moved(_replaced(state, asked_at=now), booked=(opening,))
+    asking = _replaced(state, asked_at=now)
+    try:
+        cohort = _cohort(ground, state, entropy)
+    except Misbehaved as misbehaved:  # everything else goes on; the policy is asked again when the ledger would be
+        return Moved(asking, noted=(f"no window opens: {misbehaved}",))
+    return Moved(asking, booked=(Opening(after=state.ended, cohort=cohort, seed=_part(entropy, b"seed"), at=now),))
 
 
 def _is_enough(ground: Ground, present: int, waited_ms: int) -> bool:
@@ -109,9 +115,23 @@ def _is_enough(ground: Ground, present: int, waited_ms: int) -> bool:
 
 
 def _cohort(ground: Ground, state: State, entropy: bytes) -> tuple[str, ...]:
-    able = state.present - state.exhausted
-    asked = able if len(able) >= ground.plan.window.quorum else state.present
-    return _policy(ground).choose(sorted(asked), ground.plan.window.invited, _part(entropy, b"cohort"))
+    """Whom the policy chooses, from those who can pay if they are enough.
+
+    Raises:
+        Misbehaved: it raised, or gave something else than different devices that are there, at most as many as asked.
+    """
+    able, most = state.present - state.exhausted, ground.plan.window.invited
+    there = able if len(able) >= ground.plan.window.quorum else state.present
+    who = f"policy {ground.plan.select.name!r}"
+    chosen: object = asked(who, _policy(ground).choose, sorted(there), most, _part(entropy, b"cohort"))
+    if not isinstance(chosen, tuple | list):
+        raise Misbehaved(f"{who} gave a {type(chosen).__name__}, wanted the names of devices")
+    known = {device for device in chosen if isinstance(device, str) and device in there}
+    if len(chosen) != len(known) or len(known) > most:
+        raise Misbehaved(
+            f"{who} chose {len(chosen)}, among them {len(known)} different ones of {len(there)}; wanted {most}"
+        )
+    return tuple(chosen)
 
 
 def _policy(ground: Ground) -> Policy:

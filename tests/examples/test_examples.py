@@ -32,17 +32,23 @@ from mizzle.transport.clock import now
 EXAMPLES = Path(watch.__file__).parent
 SCRIPTS = ("device_torch.py", "device_numpy.py")
 MODEL = watch.PLAN.with_name("mlp-36-64-7.safetensors")
+PATIENCE_S = 600.0
 QUIET = {"COMMENT", "NL", "NEWLINE", "INDENT", "DEDENT", "ENDMARKER"}
 
 
 def plan(**settings: Any) -> Plan:
-    """The plan, with other settings for training if any are given."""
+    """The plan, with other settings for training if any are given, and time for all of it.
+
+    A task ends early at the deadline, and on a busy machine the plan's own six seconds may be over before torch has
+    begun.
+    """
     read = from_toml(watch.PLAN.read_text(), MODEL.read_bytes())
-    return msgspec.structs.replace(read, train=read.train | settings)
+    window = msgspec.structs.replace(read.window, deadline_s=PATIENCE_S)
+    return msgspec.structs.replace(read, train=read.train | settings, window=window)
 
 
 def order(plan: Plan) -> Train:
-    """A window's task from the first weights, with a minute to do it."""
+    """A window's task from the first weights, with a while to do it."""
     model = MODEL.read_bytes()
     invitation = Invitation(
         federation=plan.federation,
@@ -51,7 +57,7 @@ def order(plan: Plan) -> Train:
         base=ModelRef(version=0, digest=hashlib.sha256(model).digest(), size=len(model)),
         plan=plan.digest,
         epoch=1,
-        deadline=now() + 60_000,
+        deadline=now() + round(PATIENCE_S * 1000),
         seed=bytes(32),
         bound=2**21,
     )

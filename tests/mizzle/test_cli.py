@@ -118,7 +118,8 @@ def test_a_word_is_explained_and_an_unknown_one_is_not_found() -> None:
     assert len(mizzle("explain").stdout.splitlines()) == len(REASONS)
     unknown = mizzle("explain", "forgd")
     assert (unknown.exit_code, unknown.stdout) == (NOT_FOUND, "")
-    assert "did you mean forged?" in unknown.stderr
+    assert unknown.stderr.endswith("no word of ours; did you mean forged? All of them: mizzle explain\n")
+    assert mizzle("explain", "zzzzzz").stderr.endswith("no word of ours. All of them: mizzle explain\n")
 
 
 def test_a_tap_says_what_it_wants_and_that_nobody_answers(tmp_path: Path) -> None:

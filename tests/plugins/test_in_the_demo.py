@@ -1,10 +1,10 @@
-"""Plug-ins of another package run in the demo's federation: real broker, Redis, services and wrists."""
+"""Plug-ins of another package run, or misbehave, in the demo's federation: real broker, Redis, services and wrists."""
 
 import hashlib
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,17 @@ MOST_SECONDS = 90
 def ended(outside: Path) -> Iterator[Federation]:
     """The demo's federation with another package's plug-ins, after its two windows."""
     del outside
+    with after_all_windows(THEIRS) as federation:
+        yield federation
+
+
+@contextmanager
+def after_all_windows(theirs: dict[str, str]) -> Iterator[Federation]:
+    """The demo's federation with these lines of its plan replaced, once it has halted."""
     text = PLAN.read_text()
-    for ours, theirs in THEIRS.items():
+    for ours, other in theirs.items():
         assert ours in text
-        text = text.replace(ours, theirs)
+        text = text.replace(ours, other)
     model = PLAN.with_name("mlp-36-64-7.safetensors").read_bytes()
     with workplace() as folder, running(folder, from_toml(text, model), model, keep_payloads=True) as federation:
         start_fleets(federation, TRAINING, seed=1)
@@ -98,3 +105,17 @@ def stepped_halfway(federation: Federation, plan: Plan) -> list[bool]:
         is_right = flat(blobs[model]).astype(np.float32).tolist() == wanted.tolist()
         found.append(is_right and load(blobs[memory])["steps"].tolist() == [float(number)])
     return found
+
+
+@pytest.mark.usefixtures("wrong")
+def test_windows_of_a_strategy_that_raises_are_abandoned_and_every_device_has_its_receipt() -> None:
+    """Each at once, and the next one opens: no service falls, and nobody repairs anything by hand (I8, I31)."""
+    lines = {'strategy = "fedavg"': 'strategy = "wrong"\nhow = "raise"', "windows = 15": "windows = 2"}
+    with after_all_windows(lines) as federation:
+        assert rows(federation, "SELECT state, version FROM windows") == [("abandoned", None)] * 2
+        assert rows(federation, "SELECT DISTINCT outcome FROM updates WHERE window IS NOT NULL") == [("abandoned",)]
+        assert rows(federation, "SELECT count(*) FROM releases") == [(0,)]
+        told = rows(federation, "SELECT body FROM audit WHERE action = 'window.abandoned'")
+        assert ["strategy 'wrong' raised RuntimeError at mizzle_wrong.py" in body for (body,) in told] == [True] * 2
+        log = federation.processes["aggregator"].log.read_text()
+        assert (log.count("a plug-in misbehaved"), "Traceback" in log) == (2, False)

@@ -1,8 +1,9 @@
-"""One bit, or two: a payload is tiny, true on average over rotations, and fits its bound exactly."""
+"""One bit, or two: a payload is tiny, true along its change and nearly so on average, and fits its bound exactly."""
 
 import hashlib
 import math
 import os
+from collections.abc import Callable
 from statistics import mean
 
 import numpy as np
@@ -123,6 +124,56 @@ def test_updates_of_many_rotations_average_to_the_change_itself(bits: int, alone
     middle = sum(there_and_back(change, bits, rotation(number)) for number in range(many)) / many
     left = float(np.square(middle - change).sum() / np.square(change).sum())
     assert left == pytest.approx(alone / many, rel=0.2)
+
+
+def sparse(size: int, seed: int = 0) -> Vector:
+    """One number in a hundred is not zero."""
+    chance = np.random.default_rng(seed)
+    vector = chance.normal(size=size) * (chance.random(size) < 0.01)
+    return np.asarray(vector / math.hypot(*vector) / 2)
+
+
+def heavy(size: int, seed: int = 0) -> Vector:
+    vector = np.random.default_rng(seed).laplace(size=size) ** 3
+    return np.asarray(vector / math.hypot(*vector) / 2)
+
+
+def bias(change: Vector, bits: int, many: int = 100) -> float:
+    """What the mean over endless rotations is beside the change, as a part of its norm; chance is taken out."""
+    found = np.array([there_and_back(change, bits, rotation(number)) for number in range(many)])
+    noise = float(np.square(found - change).sum() / many)
+    left = float(np.square(found.mean(axis=0) - change).sum())
+    return math.sqrt(max(0.0, (left - noise / many) / (1 - 1 / many) / np.square(change).sum()))
+
+
+@WIDTHS
+@pytest.mark.parametrize("size", [100, 5000])
+@pytest.mark.parametrize("kind", [gaussian, sparse, heavy], ids=lambda kind: str(kind.__name__))
+def test_along_its_change_every_update_is_the_change_whatever_it_is_made_of(
+    kind: Callable[[int], Vector], size: int, bits: int
+) -> None:
+    change = kind(size)
+    for number in range(5):
+        along = there_and_back(change, bits, rotation(number)) @ change / (change @ change)
+        assert along == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "bits", "least", "most"),
+    [
+        (gaussian, 4096, 1, 0.0, 0.03),
+        (gaussian, 13_258, 1, 0.0, 0.03),
+        (gaussian, 13_258, 2, 0.0, 0.02),
+        (sparse, 5000, 1, 0.2, 0.5),
+        (sparse, 5000, 2, 0.05, 0.3),
+        (heavy, 100, 1, 0.2, 0.8),
+    ],
+)
+def test_beside_it_an_error_is_left_where_few_numbers_matter(
+    kind: Callable[[int], Vector], size: int, bits: int, least: float, most: float
+) -> None:
+    """As the docstring says: whoever makes it less may say so there."""
+    assert least <= bias(kind(size), bits) < most
 
 
 def test_equal_changes_under_one_rotation_share_their_error() -> None:

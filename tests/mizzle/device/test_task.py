@@ -1,18 +1,20 @@
 """What a training function is given."""
 
+import sys
 from dataclasses import replace
 
 import msgspec
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save
 
 from mizzle.device.effects import Train
 from mizzle.device.events import Declined, Trained
 from mizzle.device.task import Decline, Task
 from mizzle.device.training import Done, Trainer, encoded
 from mizzle.grid import Vector, fits
-from mizzle.model import flat, named
+from mizzle.model import filled, flat, named
 from mizzle.plan import PlugIn
 from mizzle.terms import bound_of, codec_of, grid_of
 from tests.mizzle.device.federation import FAR, MODEL, PLAN, Federation
@@ -212,6 +214,27 @@ def test_a_plan_whose_codec_is_not_there_is_declined_before_training() -> None:
     trained: list[Task] = []
     done = Trainer("pump-7", trained.append, 1, encoded, lambda _: None).do(asked)
     assert (done.end, trained) == (Declined(1, "unknown-codec"), [])
+
+
+BROKEN = {
+    "NaN": filled(MODEL, np.full(15, np.nan)),
+    "infinite": filled(MODEL, np.full(15, np.inf)),
+    "short": MODEL[:-4],
+    "of another size": save({"weight": np.zeros(3, np.float32)}),
+    "no model": b"no model",
+}
+
+
+@pytest.mark.parametrize("model", BROKEN.values(), ids=BROKEN)
+def test_a_model_that_is_none_is_declined_and_never_trained(model: bytes) -> None:
+    asked = Train(BARN.invite("pump-7"), BARN.plan, model)
+    done = Trainer("pump-7", lambda _task: pytest.fail("it was trained"), 1, encoded, lambda _: None).do(asked)
+    assert done == Done(Declined(1, "broken-model"))
+
+
+def test_a_training_function_that_exits_fails_its_task_and_not_its_device() -> None:
+    done = Trainer("pump-7", lambda _task: sys.exit("enough"), 1, encoded, lambda _: None).do(order())
+    assert done == Done(Declined(1, "failed"))
 
 
 def test_a_device_that_counted_no_examples_cannot_be_weighed_and_declines() -> None:

@@ -17,7 +17,7 @@ from mizzle.errors import Away, Misconfigured
 from mizzle.grid import rotate_back
 from mizzle.messages import Decline as Declined
 from mizzle.messages import Enrolment, Presence
-from mizzle.model import flat, flat_of, named
+from mizzle.model import filled, flat, flat_of, named
 from mizzle.terms import grid_of
 from mizzle.transport.memory import MemoryBroker, MemoryBus
 from mizzle.transport.passwords import VARIABLE
@@ -205,6 +205,18 @@ def test_what_is_no_update_is_declined_with_a_reason(
         assert (declined.window, declined.reason) == (1, reason)
         gateway.invite("pump-7", 2)
         assert gateway.heard.next(Declined).window == 2
+
+
+def test_a_device_that_was_given_a_broken_model_declines_and_takes_part_in_the_next_window(tmp_path: Path) -> None:
+    """Whoever signed the model: its digest is right, and yet nothing can be trained from it."""
+    world, barn = MemoryWorld(), Federation(model=filled(MODEL, np.full(15, np.nan)))
+    gateway = Gateway(world.bus("gateway"), barn)
+    with Running(device_in(world, tmp_path, barn.token("pump-7"))):
+        present(gateway)
+        for window in (1, 2):
+            gateway.invite("pump-7", window)
+            declined = gateway.heard.next(Declined)
+            assert (declined.window, declined.reason) == (window, "broken-model")
 
 
 def test_a_device_tells_how_many_examples_it_has_once_it_has_trained(barn: Federation, tmp_path: Path) -> None:

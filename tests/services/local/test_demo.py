@@ -55,8 +55,9 @@ def copied(played: Played, tmp_path: Path) -> Played:
 
 
 def test_the_story_that_was_played_is_true(copied: Played, tmp_path: Path) -> None:
-    report = tmp_path / "demo.json"
-    assert judged(copied, silent(), report) == OK
+    report, console = tmp_path / "demo.json", silent()
+    status = judged(copied, console, report)
+    assert status == OK, said(console)
     told = json.loads(report.read_text())
     assert set(told) == KEYS
     assert (told["windows"], told["release"]) == (15, {"version": 15, "verified": True})
@@ -127,4 +128,11 @@ def a_member(ledger: Path) -> bytes:
 
 
 def silent() -> Console:
-    return Console(file=io.StringIO())
+    """One that shows nothing, and remembers what it was told."""
+    return Console(file=io.StringIO(), width=200)
+
+
+def said(console: Console) -> str:
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()

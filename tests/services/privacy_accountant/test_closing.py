@@ -19,7 +19,7 @@ from mizzle.messages import (
 )
 from services.ledger import audit
 from services.ledger.engine import reading
-from services.ledger.tables import BUDGETS, CHARGES, RELEASES, UPDATES, WINDOWS
+from services.ledger.tables import AUDIT, BUDGETS, CHARGES, RELEASES, UPDATES, WINDOWS
 from tests.services.federations import DEVICES, Federation, federation, opening
 from tests.services.plans import plan
 
@@ -156,6 +156,17 @@ def test_an_abandoned_window_gives_back_what_was_reserved(ours: Federation) -> N
     assert ours.outcomes(said) == {verdict.id: Abandoned(window=1) for verdict in verdicts}
     assert ours.row(BUDGETS, device="pump-1") == {"device": "pump-1", "settled": 0, "reserved": 0}
     assert {row["state"] for row in ours.rows(CHARGES)} == {"void"}
+
+
+def test_a_window_that_no_model_could_be_made_of_says_why_and_settles_what_was_reserved(ours: Federation) -> None:
+    """Its noise was drawn: what the strategy saw it may have told (I18)."""
+    window, verdicts = ours.filled()
+    why = "strategy 'wrong' raised RuntimeError at wrong.py:7"
+    said = ours.book(Abandonment(window=1, arrived=3, quorum=2, noise_was_drawn=True, why=why))
+    assert ours.outcomes(said) == {verdict.id: Abandoned(window=window.number) for verdict in verdicts}
+    assert {row["state"] for row in ours.rows(CHARGES)} == {"settled"}
+    audited = ours.rows(AUDIT)[-1]
+    assert (audited["action"], why in audited["body"]) == ("window.abandoned", True)
 
 
 def test_an_abandonment_that_comes_again_is_told_the_identical_bytes(ours: Federation) -> None:

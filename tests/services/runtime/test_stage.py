@@ -21,7 +21,7 @@ from mizzle.errors import Away, Fenced, Unreadable
 from mizzle.messages import Closed, Message, Received, Refusal, Release, Unauthenticated, Verdict
 from mizzle.moves import Ground, Moved, Tick, Told
 from services.pipeline import DEAD, hop
-from services.runtime.about import with_subject
+from services.runtime.about import short, with_subject
 from services.runtime.metrics import Meters
 from services.runtime.payloads import Spool
 from services.runtime.redis_log import Output, Place, RedisLog, connected
@@ -201,6 +201,25 @@ def test_a_blob_is_held_no_longer_once_the_store_has_it(bench: Bench) -> None:
     tracemalloc.stop()
     assert 0 < log.held < size
     assert [path.stat().st_size for path in (bench.grounds.folder / "payloads").glob("??/*")] == [size]
+
+
+def test_what_an_operator_shall_read_is_in_the_log_with_the_entry_it_is_about(bench: Bench) -> None:
+    (said,) = bench.receive(7)
+    noting = replace(
+        DETECTOR, step=lambda _ground, state, event: Moved(state, noted=("score 'x' raised",) * isinstance(event, Told))
+    )
+    stage = bench.stage(noting)
+    with capture_logs(processors=[merge_contextvars, with_subject]) as lines:
+        stage.run(after(3))
+    assert [line for line in lines if line["log_level"] == "error"] == [
+        {
+            "event": "a plug-in misbehaved",
+            "log_level": "error",
+            "why": "score 'x' raised",
+            "window": 7,
+            "update": short(said.id),
+        }
+    ]
 
 
 def test_a_state_of_another_version_of_the_program_is_begun_again() -> None:

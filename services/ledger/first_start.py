@@ -27,7 +27,7 @@ from mizzle.errors import Misconfigured
 from mizzle.transport.passwords import read
 from services.ledger import federations
 from services.ledger.accounts import admit
-from services.ledger.engine import connect, reading
+from services.ledger.engine import answering, connect, reading
 from services.ledger.founding import Founded, found, open_founded, planned
 from services.ledger.keys import ROLES, adopt, copy
 from services.ledger.ledger import refuse_other_tables
@@ -88,7 +88,11 @@ def _password(path: Path) -> str:
 def _is_founded(ledger: str, federation: str) -> bool:
     engine = connect(ledger, new=True)
     file = Path(engine.url.database or "")
-    if not file.is_file() or not inspect(engine).get_table_names():
+    if not file.is_file():
+        return False
+    with answering(engine):
+        is_empty = not inspect(engine).get_table_names()
+    if is_empty:
         return False
     refuse_other_tables(engine)
     with reading(engine) as tx:

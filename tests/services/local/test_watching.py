@@ -27,6 +27,7 @@ from mizzle.device.home import signing_key
 from mizzle.device.task import Task
 from mizzle.device.train import Device
 from mizzle.device.training import encoded
+from mizzle.findings import reach
 from mizzle.grid import Vector
 from mizzle.manifest import authentic
 from mizzle.messages import Invitation
@@ -278,7 +279,7 @@ def test_a_device_that_is_not_well_is_told_what_to_do(watched: Watched, tmp_path
     home = shutil.copytree(watched.federation.homes / "pump-1", tmp_path / "pump-1")
     enrol = "mizzle device enrol TOKEN --broker"
     code, findings = device_doctor(home, nowhere)
-    assert (code, wrong(findings)) == (10, {"broker": f"nc -vz {LOOPBACK} {nowhere.rpartition(':')[2]}"})
+    assert (code, wrong(findings)) == (10, {"broker": reach(LOOPBACK, int(nowhere.rpartition(":")[2]))})
     (home / "key").chmod(0o644)
     assert wrong(device_doctor(home, broker)[1]) == {"key": f"chmod 600 {home}/key"}
     (home / "key").write_bytes(bytes(32))

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 NOT_AUTHORIZED: Final = 0x87
+REFUSALS: Final = ("Not authorized", "Bad user name or password")
+"""What a broker says to whom it does not know, or whose password is another."""
+
 MOST_SKEW_MS: Final = 10_000
 """A slow line may take seconds; a clock that is off by more makes a device miss windows, or train for ended ones."""
 

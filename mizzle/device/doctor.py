@@ -20,7 +20,7 @@ from mizzle.device.home import KEY, OUTBOX, PASSWORD
 from mizzle.device.outbox import Outbox
 from mizzle.envelope import Key, Purpose, unseal
 from mizzle.errors import Misconfigured, Unreadable
-from mizzle.findings import Finding
+from mizzle.findings import REFUSALS, Finding
 from mizzle.messages import Identity, Receipt
 from mizzle.topics import Up
 from mizzle.transport.bus import Arrived, Connected, Disconnected, Sent
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 PATIENCE_S: Final = 5.0
 SOMEBODY_ELSE: Final = "nobody-in-particular"
 SEED_BYTES: Final = 32
-REFUSALS: Final = ("Not authorized", "Bad user name or password")
-"""What a broker says to whom it does not know, or whose password is another."""
 
 
 def examine(

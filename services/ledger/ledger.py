@@ -98,6 +98,12 @@ class Ledger:
             self._device_keys[device] = found.public_key
         return self._device_keys[device]
 
+    def server_key(self, role: str) -> bytes | None:
+        """The federation's public key of this role; None if there is none."""
+        with reading(self.engine) as tx:
+            keys = federations.server_keys(tx, self.federation)
+        return next((key.public_key for key in keys if key.role == role), None)
+
     def releases(self, last: int) -> list[Release]:
         """The newest releases, at most `last` of them, newest last."""
         with reading(self.engine) as tx:

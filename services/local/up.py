@@ -6,11 +6,10 @@ import sys
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from msgspec.structs import replace
 from rich.console import Console
 
 from examples.watch import PLAN, TRAINING
-from services.ledger.founding import planned
+from services.ledger.founding import planned, without_end
 from services.local.federation import running
 from services.local.janitor import workplace
 from services.local.verdict import ROOT
@@ -28,7 +27,7 @@ def up(plan_file: Path | None, devices: tuple[str, ...]) -> None:
     console = Console(highlight=False, soft_wrap=True)  # a line that is to be copied stays one
     plan, model = planned(plan_file or PLAN)
     if plan_file is None:  # the demo ends after so many windows; whoever is up stays
-        plan = replace(plan, window=replace(plan.window, windows=None))
+        plan = without_end(plan)
     with workplace() as folder, running(folder, plan, model, keep_payloads=False) as federation:
         console.print(f"Federation {plan.federation} runs: broker {federation.broker_url}, logs in {folder}/log.")
         for device, wrist in zip(devices, cycle(TRAINING), strict=False):

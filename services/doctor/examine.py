@@ -151,11 +151,9 @@ def _redis(sight: Sight, remedies: Remedies) -> Finding:
         told: Any = redis_of(sight).info()
     except redis.exceptions.NoPermissionError:
         return Finding("redis", "Redis answers; how it is set up, its user may not ask")
-    except redis.AuthenticationError as error:
+    except (redis.AuthenticationError, redis.ResponseError, Misconfigured) as error:
         return Finding("redis", f"Redis does not let us in: {error}", remedies.redis_login)
-    except redis.ResponseError as error:  # no user at all, where there must be one
-        return Finding("redis", f"Redis refuses us: {error}", remedies.redis_login)
-    except (redis.RedisError, Misconfigured) as error:
+    except redis.RedisError as error:
         return Finding("redis", f"Redis does not answer: {error}", remedies.redis)
     version, policy = str(told.get("redis_version", "0")), told.get("maxmemory_policy", "noeviction")
     if int(version.partition(".")[0]) < LEAST_REDIS:

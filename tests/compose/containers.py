@@ -172,7 +172,7 @@ class Composed:
     def _reached(self, name: str) -> dict[tuple[str, int], int]:
         """The ports of the services that share a network with this one, and its own."""
         mine = set(self.services[name].get("networks") or ())
-        reached = {}
+        reached: dict[tuple[str, int], int] = {}
         for (host, port), here in self.ports.items():
             for network in mine & set(self.services[host].get("networks") or ()):
                 settings = self.services[host]["networks"][network] or {}

@@ -62,13 +62,17 @@ def doctor(
     home: HomeOption = None,
     as_json: JsonOption = False,  # noqa: FBT002  # typer makes a flag of it
 ) -> None:
-    """Say what is wrong with this device or its way to the federation, and the command that comes next."""
+    """Say what is wrong with this device or its way to the federation, and the command that comes next.
+
+    A password for the broker is that of the device, or in the file MIZZLE_BROKER_PASSWORD_FILE.
+    """
     from mizzle import findings  # noqa: PLC0415  # as above
     from mizzle.device.doctor import examine  # noqa: PLC0415  # as above
 
     found = []
     with _answered():
-        for finding in examine(Path(_setting("MIZZLE_HOME", home)), _setting("MIZZLE_BROKER", broker)):
+        folder, url = Path(_setting("MIZZLE_HOME", home)), _setting("MIZZLE_BROKER", broker)
+        for finding in examine(folder, url, password_file=_password_file()):
             _tell(finding.told, finding.text, as_json=as_json)
             found.append(finding)
     typer.echo(findings.conclusion(found), err=True)
@@ -109,10 +113,13 @@ def tap(  # noqa: PLR0913, PLR0917  # each is an option of the command
     count: Annotated[int | None, typer.Option(min=1, help="End after so many messages.")] = None,
     as_json: JsonOption = False,  # noqa: FBT002  # as above
 ) -> None:
-    """Show what goes over the broker, decoded and never its contents, until Ctrl-C."""
+    """Show what goes over the broker, decoded and never its contents, until Ctrl-C.
+
+    A password for the broker is that of the device, or in the file MIZZLE_BROKER_PASSWORD_FILE.
+    """
     from mizzle import tap, topics  # noqa: PLC0415  # as above
     from mizzle.transport.bus import Connected, Disconnected  # noqa: PLC0415  # as above
-    from mizzle.transport.listening import listening  # noqa: PLC0415  # as above
+    from mizzle.transport.listening import listening, user_in  # noqa: PLC0415  # as above
 
     with _answered():
         identity = _identity(home)
@@ -121,8 +128,10 @@ def tap(  # noqa: PLR0913, PLR0917  # each is an option of the command
             raise Misconfigured("whose messages? Name the federation, or set MIZZLE_HOME to a device that is enrolled")
         known = [bytes.fromhex(one) for one in key or () if _is_key(one)]
         known += [identity.public_key, *(one.public_key for one in identity.keys)] if identity else []
-        rights = user or (identity.device if identity else "tap")
-        with listening(_setting("MIZZLE_BROKER", broker), rights, "tap") as line:
+        url = _setting("MIZZLE_BROKER", broker)
+        rights = user_in(url) or user or (identity.device if identity else "tap")
+        own = _home(home) if identity is not None and rights == identity.device else None
+        with listening(url, rights, "tap", _password(own)) as line:
             line.bus.subscribe(topics.everything(named))
             up = line.next(20.0)
             if not isinstance(up, Connected):
@@ -235,16 +244,40 @@ def _show_all(line: Listening, keys: Keys, federation: str, count: int | None, *
                 typer.echo(f"the line is down: {why}", err=True)
 
 
+def _home(given: Path | None) -> Path | None:
+    """The home that is given or set; None if none is."""
+    from mizzle.device.environment import environment  # noqa: PLC0415  # as above
+
+    return given or (Path(environment()["MIZZLE_HOME"]) if environment().get("MIZZLE_HOME") else None)
+
+
+def _password_file() -> Path | None:
+    """The file that is set to hold a password for the broker; None if none is."""
+    from mizzle.device.environment import environment  # noqa: PLC0415  # as above
+    from mizzle.transport.passwords import VARIABLE  # noqa: PLC0415  # as above
+
+    return Path(environment()[VARIABLE]) if environment().get(VARIABLE) else None
+
+
+def _password(home: Path | None) -> str | None:
+    """The password for the broker: of the file that is set, else of the device in this home; None if there is none."""
+    from mizzle.device.home import kept_password  # noqa: PLC0415  # as above
+    from mizzle.transport.passwords import read  # noqa: PLC0415  # as above
+
+    if (file := _password_file()) is not None:
+        return read(file)
+    return kept_password(home) if home is not None else None
+
+
 def _identity(home: Path | None) -> Identity | None:
     """Whose device lives in the home that is given or set; None if none is, or it is not enrolled."""
     from mizzle.codec import decode  # noqa: PLC0415  # as above
-    from mizzle.device.environment import environment  # noqa: PLC0415  # as above
     from mizzle.device.home import OUTBOX  # noqa: PLC0415  # as above
     from mizzle.device.outbox import Outbox  # noqa: PLC0415  # as above
     from mizzle.envelope import unseal  # noqa: PLC0415  # as above
     from mizzle.messages import Identity  # noqa: PLC0415  # as above
 
-    folder = home or (Path(environment()["MIZZLE_HOME"]) if environment().get("MIZZLE_HOME") else None)
+    folder = _home(home)
     if folder is None or not (folder / OUTBOX).exists():
         return None
     with Outbox(folder / OUTBOX) as outbox:

@@ -5,13 +5,18 @@ Each judgement is a function of what was read or measured, so that it can be sho
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 NOT_AUTHORIZED: Final = 0x87
+REFUSALS: Final = ("Not authorized", "Bad user name or password")
+"""What a broker says to whom it does not know, or whose password is another."""
+
 MOST_SKEW_MS: Final = 10_000
 """A slow line may take seconds; a clock that is off by more makes a device miss windows, or train for ended ones."""
 
@@ -94,6 +99,11 @@ def denied(reason: int | None, other: str, command: str) -> Finding:
         return Finding("acl", "the broker did not answer a publication under another name", command)
     what = f"the broker took what we published as {other} (reason {reason:#04x}): anybody can speak for any device"
     return Finding("acl", what, command)
+
+
+def reach(host: str, port: int) -> str:
+    """The command that shows whether anybody listens there; wherever Mizzle runs, Python does."""
+    return f"python3 -c {quote(f'import socket;socket.create_connection(({json.dumps(host)},{port}),5)')}"
 
 
 def _span(milliseconds: int) -> str:

@@ -201,6 +201,8 @@ def may_import(module: str, name: str) -> bool:
             return is_under(name, ("mizzle", *GROUND))
         case ["services", "local", *_]:
             return is_under(name, ("mizzle", *GROUND, "services.local", "examples"))
+        case ["services", "operator", *_]:  # people's commands in one place; it serves nothing itself
+            return is_under(name, ("mizzle", *GROUND, "services.operator", "services.doctor"))
         case ["services", service, *_]:
             return is_under(name, ("mizzle", *GROUND, f"services.{service}"))
         case ["examples", *_]:

@@ -1,6 +1,9 @@
 """What may be copied into a shell."""
 
-COMMANDS = {"chmod", "df", "env", "ls", "mizzle", "mkdir", "mosquitto_pub", "nc", "python", "redis-cli", "sudo"}
+COMMANDS = {
+    *("chmod", "cp", "df", "docker", "env", "grep", "mizzle", "mkdir", "mosquitto_pub", "mv", "python", "python3"),
+    *("redis-cli", "sudo"),
+}
 
 
 def is_command(text: str) -> bool:

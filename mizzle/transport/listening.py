@@ -7,6 +7,7 @@ import secrets
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from mizzle.transport.mqtt_bus import MqttBus
 
@@ -46,13 +47,15 @@ class Listening:
 
 
 @contextmanager
-def listening(url: str, user: str, purpose: str) -> Iterator[Listening]:
+def listening(url: str, user: str, purpose: str, password: str | None = None) -> Iterator[Listening]:
     """A line with the rights of `user`, or of the one whom the address names, that takes over nobody's session.
 
     Raises:
         Misconfigured: `url` is no broker's address.
     """
-    bus = MqttBus(_with(user, url), f"{purpose}-{secrets.token_hex(8)}", session_expiry_s=0, goodbye_s=0.5)
+    bus = MqttBus(
+        _with(user, url), f"{purpose}-{secrets.token_hex(8)}", password=password, session_expiry_s=0, goodbye_s=0.5
+    )
     line = Listening(bus)
     bus.open(line.hear)
     try:
@@ -61,6 +64,20 @@ def listening(url: str, user: str, purpose: str) -> Iterator[Listening]:
         bus.close()
 
 
+def user_in(url: str) -> str | None:
+    """Whom the address of a broker names, `mqtt://USER@HOST:PORT`; None if it names nobody, or is none."""
+    try:
+        return urlsplit(url).username or None
+    except ValueError:
+        return None
+
+
+def without_user(url: str) -> str:
+    """The same address, naming nobody."""
+    scheme, mark, rest = url.partition("//")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
+
 def _with(user: str, url: str) -> str:
     """The address with a user in it."""
-    return url if "@" in url else url.replace("//", f"//{user}@", 1)
+    return url if user_in(url) else without_user(url).replace("//", f"//{user}@", 1)

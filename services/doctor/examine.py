@@ -9,52 +9,63 @@ import os
 import time
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import redis
 
 from mizzle import findings
 from mizzle.errors import Away, Misconfigured, MizzleError
-from mizzle.findings import Finding
+from mizzle.findings import REFUSALS, Finding
+from mizzle.transport.bus import Connected, Disconnected
+from mizzle.transport.listening import listening, user_in
+from mizzle.transport.passwords import read as read_password
+from services.doctor.remedies import REMEDIES
 from services.ledger import conservation, federations, keys
-from services.ledger.engine import reading
+from services.ledger.engine import Damaged, reading
 from services.ledger.ledger import Ledger
 from services.pipeline import FLOW
-from services.runtime.equipment import log_of
-from services.runtime.redis_log import connected
+from services.runtime.equipment import log_of, redis_of
 from services.runtime.shell import health
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from services.doctor.remedies import Remedies
+    from services.doctor.sight import Sight
     from services.pipeline import Hop
-    from services.runtime.settings import Settings
+
+GATEWAY: Final = "gateway"
+"""Whose rights are taken where the broker's address names nobody."""
 
 LEAST_REDIS: Final = 7
 LONGEST_WAIT_S: Final = 60.0
-CLI: Final = 'redis-cli -u "$REDIS_URL"'
-"""As the environment has it: a password in the address is not for a terminal."""
+PATIENCE_S: Final = 5.0
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(sight: Sight) -> Iterator[Finding]:
     """What is found, one thing after the other; without a ledger there is no federation to look for."""
+    remedies = REMEDIES[sight.run_by]
     try:
-        ledger = Ledger.open(settings.ledger, settings.federation)
-        yield from _ledger(ledger)
+        ledger = Ledger.open(sight.ledger, sight.federation)
+        yield from _ledger(ledger, remedies)
     except MizzleError as error:
-        yield Finding("ledger", str(error), _mend(settings, error))
+        yield Finding("ledger", str(error), _mend(sight, remedies, error))
         return
-    yield from _keys(settings, ledger)
-    yield _payloads(settings)
-    store = _redis(settings)
-    yield store
-    if store.next == f"{CLI} ping":
+    yield from _keys(sight.keys, ledger, remedies)
+    if sight.payloads is not None:
+        yield _payloads(sight.payloads, sight.payload_bytes, remedies)
+    if sight.broker:
+        yield _broker(sight, remedies)
+    yield (store := _redis(sight, remedies))
+    if store.next in {remedies.redis, remedies.redis_login}:
         return
     for hop in FLOW:
-        yield _pulse(hop, settings, ledger)
-    yield _letters(settings, ledger)
+        yield _pulse(hop, sight, ledger, remedies)
+    yield _letters(sight, ledger, remedies)
 
 
-def _ledger(ledger: Ledger) -> Iterator[Finding]:
+def _ledger(ledger: Ledger, remedies: Remedies) -> Iterator[Finding]:
     with reading(ledger.engine) as tx:
         found = conservation.accounts(tx, ledger.federation)
         halted = federations.halted(tx, ledger.federation, found.window)
@@ -62,93 +73,121 @@ def _ledger(ledger: Ledger) -> Iterator[Finding]:
     yield Finding("ledger", f"{ledger.federation} has come to window {found.window}, release {found.version}{end}")
     if found.difference:
         what = f"{found.difference} updates are not accounted for: what was admitted is not what has ended or is open"
-        yield Finding("accounts", what, "python -m services.ledger verify")
+        yield Finding("accounts", what, remedies.verify)
     else:
         yield Finding("accounts", f"all {sum(found.outcomes.values())} updates are accounted for")
 
 
-def _mend(settings: Settings, error: MizzleError) -> str:
+def _mend(sight: Sight, remedies: Remedies, error: MizzleError) -> str:
+    file = quote(sight.ledger.removeprefix("sqlite:///"))
     if isinstance(error, Away):
-        return f"df -h {quote(settings.ledger.removeprefix('sqlite:///'))}"
+        return remedies.room.format(file)
+    if isinstance(error, Damaged):
+        return remedies.damaged.format(file)
     for sign, command in (
-        ("there is no ledger", "python -m services.ledger create --plan plan.toml"),
-        ("tables of version", "python -m services.ledger migrate"),
-        ("knows no federation", "env | grep MIZZLE_FEDERATION"),
+        ("there is no ledger", remedies.create),
+        ("tables of version", remedies.migrate),
+        ("knows no federation", remedies.federation),
     ):
         if sign in str(error):
             return command
-    return "env | grep MIZZLE_LEDGER"
+    return remedies.where
 
 
-def _keys(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
+def _keys(folder: Path | None, ledger: Ledger, remedies: Remedies) -> Iterator[Finding]:
     """Each private key: whether it is there, its owner's alone, and the one that devices were told of."""
-    with reading(ledger.engine) as tx:
-        known: dict[str, bytes] = {key.role: key.public_key for key in federations.server_keys(tx, ledger.federation)}
+    if folder is None:
+        yield Finding("keys", "none is seen from here; each service that signs starts with the federation's own only")
+        return
     for role in keys.ROLES:
-        path = settings.keys / f"{role}.key"
+        path = folder / f"{role}.key"
+        mend = remedies.key.format(role, quote(str(path)))
         try:
-            key = keys.read(settings.keys, role)
+            key = keys.read(folder, role)
         except Misconfigured as error:
-            yield Finding(f"{role} key", str(error), f"ls -la {quote(str(settings.keys))}")
+            yield Finding(f"{role} key", f"{error}: put that one back", mend)
             continue
-        if key.public_key != known.get(role):
+        if key.public_key != ledger.server_key(role):
             what = f"{path} is another key than the federation's: put that one back, nobody believes what this signs"
-            yield Finding(f"{role} key", what, f"ls -la {quote(str(settings.keys))}")
+            yield Finding(f"{role} key", what, mend)
             continue
         yield findings.private(f"{role} key", quote(str(path)), path.stat().st_mode)
 
 
-def _payloads(settings: Settings) -> Finding:
-    folder = settings.payloads
+def _payloads(folder: Path, most: int, remedies: Remedies) -> Finding:
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         what = f"{folder} is no folder that may be written: the gateway can take no update"
         return Finding("payloads", what, f"mkdir -m 700 -p {quote(str(folder))}")
     place = os.statvfs(folder)
     free = place.f_bavail * place.f_frsize
-    if free < settings.payload_bytes // 20:
-        return Finding("payloads", f"{folder} has {free:,} bytes left", f"df -h {quote(str(folder))}")
+    if free < most // 20:
+        return Finding("payloads", f"{folder} has {free:,} bytes left", remedies.room.format(quote(str(folder))))
     return Finding("payloads", f"{folder} has room")
 
 
-def _redis(settings: Settings) -> Finding:
+def _broker(sight: Sight, remedies: Remedies) -> Finding:
+    """Whether the broker takes MQTT 5 from us."""
+    user = user_in(sight.broker) or GATEWAY
+    try:
+        password = read_password(sight.broker_password_file) if sight.broker_password_file else None
+        with listening(sight.broker, user, "doctor", password) as line:
+            first = line.until(lambda event: isinstance(event, Connected | Disconnected), PATIENCE_S)
+    except Misconfigured as error:
+        return Finding("broker", str(error), remedies.passwords)
+    if isinstance(first, Connected):
+        return Finding("broker", f"{sight.broker} takes MQTT 5 from {user}")
+    why = first.why if isinstance(first, Disconnected) else f"no answer within {PATIENCE_S:g} s"
+    what = f"{sight.broker} does not take MQTT 5 from {user}: {why}"
+    if any(refusal in why for refusal in REFUSALS):
+        return Finding("broker", what, remedies.passwords)
+    place = urlsplit(sight.broker)
+    hand = findings.reach(place.hostname or "", place.port or 0)
+    return Finding("broker", what, remedies.again("broker") if sight.run_by == "compose" else hand)
+
+
+def _redis(sight: Sight, remedies: Remedies) -> Finding:
     """Whether Redis answers, is new enough, and forgets nothing by itself."""
     try:
-        told: Any = connected(settings.redis_url).info()
-    except (redis.RedisError, Misconfigured) as error:
-        return Finding("redis", f"Redis does not answer: {error}", f"{CLI} ping")
+        told: Any = redis_of(sight).info()
+    except redis.exceptions.NoPermissionError:
+        return Finding("redis", "Redis answers; how it is set up, its user may not ask")
+    except (redis.AuthenticationError, redis.ResponseError, Misconfigured) as error:
+        return Finding("redis", f"Redis does not let us in: {error}", remedies.redis_login)
+    except redis.RedisError as error:
+        return Finding("redis", f"Redis does not answer: {error}", remedies.redis)
     version, policy = str(told.get("redis_version", "0")), told.get("maxmemory_policy", "noeviction")
     if int(version.partition(".")[0]) < LEAST_REDIS:
-        return Finding("redis", f"it is Redis {version}, wanted {LEAST_REDIS} at least", f"{CLI} info server")
+        return Finding("redis", f"it is Redis {version}, wanted {LEAST_REDIS} at least", remedies.redis_version)
     if policy != "noeviction":
         what = f"its policy is {policy}: it throws streams away when its memory is full"
-        return Finding("redis", what, f"{CLI} config set maxmemory-policy noeviction")
+        return Finding("redis", what, remedies.redis_policy)
     return Finding("redis", f"Redis {version} answers and throws nothing away")
 
 
-def _pulse(hop: Hop, settings: Settings, ledger: Ledger) -> Finding:
+def _pulse(hop: Hop, sight: Sight, ledger: Ledger, remedies: Remedies) -> Finding:
     """Whether the service's loop turns, and keeps up with what it reads."""
-    report = health(hop, settings)
+    report = health(hop, sight)
+    name = hop.service.replace("_", "-") if sight.run_by == "compose" else hop.service
     try:
-        lags = log_of(hop, settings, ledger).lags()
+        lags = log_of(hop, sight, ledger).lags()
     except Away as away:
-        return Finding(hop.service, str(away), f"{CLI} ping")
+        return Finding(hop.service, str(away), remedies.redis)
     behind = ", ".join(f"{lag.entries} on {name}" for name, lag in lags.items() if lag.entries)
     behind = f"; not read: {behind}" if behind else ""
     if not report["healthy"]:
-        # Another one takes its place by a newer epoch, and one that was only stopped then ends by itself.
-        return Finding(hop.service, f"{report['why']}{behind}", f"python -m services.{hop.service}")
+        return Finding(hop.service, f"{report['why']}{behind}", remedies.again(name))
     now = time.time_ns() // 1_000_000
     waits = max((now - lag.since for lag in lags.values() if lag.entries), default=0) / 1000
     if waits > LONGEST_WAIT_S:
         what = f"it turns and does not keep up: the oldest entry has waited {waits:.0f} s{behind}"
-        return Finding(hop.service, what, f"python -m services.{hop.service} health")
+        return Finding(hop.service, what, remedies.slow.format(name))
     return Finding(hop.service, f"its loop turned {report['pulse_age_ms']} ms ago{behind}")
 
 
-def _letters(settings: Settings, ledger: Ledger) -> Finding:
+def _letters(sight: Sight, ledger: Ledger, remedies: Remedies) -> Finding:
     """How many dead letters there are: whoever sends poison fills them, so they are no illness of ours."""
     try:
-        count = log_of(FLOW[0], settings, ledger).letters()
+        count = log_of(FLOW[0], sight, ledger).letters()
     except Away as away:
-        return Finding("letters", str(away), f"{CLI} ping")
+        return Finding("letters", str(away), remedies.redis)
     return Finding("letters", f"{count} dead letters; the log of the service that buried one says why")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from mizzle.errors import Away, Misconfigured
 
@@ -21,8 +21,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+_RESTORE: Final = "stop the services, put the file aside and restore the newest copy (docs/operations.md)"
 _WAIT_S: Final = 20.0
+_DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+
+
+class Damaged(Misconfigured):
+    """The ledger's file is not what it was: no waiting mends it, and nothing that was to be written is to blame."""
 
 
 def connect(url: str, *, new: bool = False) -> Engine:
@@ -54,8 +60,9 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
     Raises:
         Away: the file cannot be read.
+        Damaged: the file is, or it is no ledger.
     """
-    with _away_if_it_fails(), engine.connect() as connection, connection.begin():
+    with answering(engine), engine.connect() as connection, connection.begin():
         yield connection
 
 
@@ -65,19 +72,30 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
     Raises:
         Away: the file cannot be written, or another writer held it for 20 s.
+        Damaged: the file is, or it is no ledger.
     """
-    with _away_if_it_fails(), engine.connect().execution_options(writes=True) as connection, connection.begin():
+    with answering(engine), engine.connect().execution_options(writes=True) as connection, connection.begin():
         yield connection
 
 
 @contextmanager
-def _away_if_it_fails() -> Iterator[None]:
+def answering(engine: Engine) -> Iterator[None]:
+    """What SQLite says in here, in our words: a disk may come back, a damaged file does not mend itself.
+
+    Raises:
+        Away: the file cannot be read or written now.
+        Damaged: the file is, or it is no ledger.
+    """
     try:
         yield
-    except (OperationalError, sqlite3.OperationalError) as error:  # the second from what is prepared
-        why = error.orig if isinstance(error, OperationalError) else error
-        text = f"the ledger does not answer: {why}; is its disk full, or its folder gone?"
-        raise Away(text) from error
+    except (DatabaseError, sqlite3.DatabaseError) as error:  # the second from what is prepared
+        why = error.orig if isinstance(error, DatabaseError) else error
+        if isinstance(why, sqlite3.OperationalError):
+            text = f"the ledger does not answer: {why}; is its disk full, or its folder gone?"
+            raise Away(text) from error
+        if (getattr(why, "sqlite_errorcode", None) or 0) & 0xFF in _DAMAGED:  # above it, how it is damaged
+            raise Damaged(f"{engine.url.database} is damaged, or no ledger: {why}; {_RESTORE}") from error
+        raise
 
 
 def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  # the driver's own connection

@@ -10,6 +10,8 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import replace
+
 from mizzle.errors import Misconfigured
 from mizzle.grid import has_room
 from mizzle.plan import PlugIn, from_toml, refuse_contradictions
@@ -106,6 +108,11 @@ def planned(path: Path) -> tuple[Plan, bytes]:
         raise Misconfigured(f'{path}: model = "FILE.safetensors" names the model beside the plan, got {named!r}')
     model = _read(path.with_name(named))
     return from_toml(text, model), model
+
+
+def without_end(plan: Plan) -> Plan:
+    """The same plan, of a federation that goes on after the windows it names."""
+    return replace(plan, window=replace(plan.window, windows=None))
 
 
 def open_founded(url: str, federation: str) -> Founded:

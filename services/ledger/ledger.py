@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from mizzle.errors import Misconfigured
 from mizzle.plan import Plan, from_canonical
 from services.ledger import blobs, enrolments, federations, leases, releases
-from services.ledger.engine import connect, reading, writing
+from services.ledger.engine import answering, connect, reading, writing
 from services.ledger.facts import facts
 from services.ledger.tables import REVISION
 
@@ -98,6 +98,12 @@ class Ledger:
             self._device_keys[device] = found.public_key
         return self._device_keys[device]
 
+    def server_key(self, role: str) -> bytes | None:
+        """The federation's public key of this role; None if there is none."""
+        with reading(self.engine) as tx:
+            keys = federations.server_keys(tx, self.federation)
+        return next((key.public_key for key in keys if key.role == role), None)
+
     def releases(self, last: int) -> list[Release]:
         """The newest releases, at most `last` of them, newest last."""
         with reading(self.engine) as tx:
@@ -123,9 +129,10 @@ def refuse_other_tables(engine: Engine) -> None:
     """Return if the ledger's tables are those of this program.
 
     Raises:
-        Misconfigured: they are older, newer, or no ledger's.
+        Misconfigured: they are older, newer, or no ledger's; `Damaged` if the file is.
+        Away: the file cannot be read.
     """
-    with engine.connect() as connection:
+    with answering(engine), engine.connect() as connection:
         try:
             found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         except OperationalError:

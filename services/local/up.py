@@ -9,12 +9,11 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec.structs import replace
 from rich.console import Console
 
 from examples.watch import PLAN, TRAINING
 from mizzle.errors import Misconfigured
-from services.ledger.founding import planned
+from services.ledger.founding import planned, without_end
 from services.ledger.private import write_private
 from services.local.federation import running
 from services.local.fleet import Fleet, Wrist
@@ -45,7 +44,7 @@ def up(plan_file: Path | None, devices: tuple[str, ...], wrists: int, handed_out
         _make(handed_out)
     plan, model = planned(plan_file or PLAN)
     if plan_file is None:  # the demo ends after so many windows; whoever is up stays
-        plan = replace(plan, window=replace(plan.window, windows=None))
+        plan = without_end(plan)
     with workplace() as folder, running(folder, plan, model, keep_payloads=False) as federation:
         data = cycle(TRAINING)
         own = {device: _settings(federation, device, next(data)) for device in devices}

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import redis
+
     from mizzle.envelope import Signer
     from services.pipeline import Hop
-    from services.runtime.settings import Settings
+    from services.runtime.settings import Places, Settings
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,14 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
     """What the service at `hop` stands on; Redis is not asked for anything yet.
 
     Raises:
-        Misconfigured: a key or a setting is wrong, or the ledger is not of this federation.
+        Misconfigured: a key or a setting is wrong, or the ledger or the key not of this federation.
         Away: the ledger does not answer.
     """
     ledger = Ledger.open(settings.ledger, settings.federation)
     ground = Ground(
         plan=ledger.plan(),
         model=ledger.model(),
-        signer=_signer(settings.keys, hop),
+        signer=_signer(settings.keys, hop, ledger),
         seal_for_auditor=_sealing(settings.auditor_key),
         epoch=ledger.epoch,
     )
@@ -68,11 +70,20 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
     return equipment
 
 
-def log_of(hop: Hop, settings: Settings, ledger: Ledger) -> RedisLog:
+def log_of(hop: Hop, places: Places, ledger: Ledger) -> RedisLog:
     """The hop's log in this ledger's part of Redis."""
-    file = settings.redis_password_file
+    return RedisLog(redis_of(places), Keyspace(ledger.name, places.federation), hop)
+
+
+def redis_of(places: Places) -> redis.Redis:
+    """A client of the Redis that is named there, which says the password if there is one.
+
+    Raises:
+        Misconfigured: the address is none, or the password cannot be read.
+    """
+    file = places.redis_password_file
     password = read_password(file, "MIZZLE_REDIS_PASSWORD_FILE") if file else None
-    return RedisLog(connected(settings.redis_url, password), Keyspace(ledger.name, settings.federation), hop)
+    return connected(places.redis_url, password)
 
 
 class Unsigned:
@@ -90,10 +101,14 @@ class Unsigned:
         )
 
 
-def _signer(folder: Path, hop: Hop) -> Signer:
+def _signer(folder: Path, hop: Hop, ledger: Ledger) -> Signer:
     if hop.signs is None:
         return Unsigned()
-    return read(folder, hop.signs)
+    key = read(folder, hop.signs)
+    if key.public_key != ledger.server_key(hop.signs):
+        text = f"the {hop.signs} key in {folder} is not the federation's, so nobody would believe what it signs"
+        raise Misconfigured(f"{text}: put the old one back (with compose: docker compose run --rm setup)")
+    return key
 
 
 def _sealing(auditor_key: str) -> Callable[[bytes], bytes]:

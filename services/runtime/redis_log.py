@@ -192,7 +192,6 @@ class RedisLog:
         self._take = client.register_script(_TAKE)
         self._commit = client.register_script(_COMMIT)
         self._append = client.register_script(_APPEND)
-        self._lags = client.register_script(_LAGS)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -291,7 +290,9 @@ class RedisLog:
         names = self._hop.reads
         told: Any = self._ask(self._client.hmget, self._space.pulse(self._hop.service), names)
         cursors = [cursor.decode() if cursor else BEGINNING for cursor in told]
-        answer = self._run(self._lags, [self._space.stream(name) for name in names], cursors)
+        keys = [self._space.stream(name) for name in names]
+        # Read-only, so that whoever may only look may ask it too.
+        answer: Any = self._ask(self._client.eval_ro, _LAGS, len(keys), *keys, *cursors)
         waiting = zip(names, answer, strict=True)
         return {name: Lag(count, int(first.partition(b"-")[0] or 0)) for name, (count, first) in waiting}
 

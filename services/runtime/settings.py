@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mizzle.errors import Misconfigured
 
+P = TypeVar("P", bound="Places")
 
-class Settings(BaseSettings):
-    """Where the others are, and how much a service may hold at once."""
+PAYLOAD_BYTES: Final = 4 * 2**30
+
+
+class Places(BaseSettings):
+    """Where a federation's ledger and Redis are: what everybody needs to know who serves it or looks at it."""
 
     model_config = SettingsConfigDict(env_prefix="MIZZLE_", extra="ignore", populate_by_name=True)
 
@@ -19,11 +24,16 @@ class Settings(BaseSettings):
     ledger: str = Field(description="the ledger's SQLAlchemy URL: sqlite:////path/to/ledger.db")
     redis_url: str = Field(validation_alias="REDIS_URL", description="redis://host:port/db")
     redis_password_file: Path | None = Field(None, description="a file that holds the password of REDIS_URL's user")
+
+
+class Settings(Places):
+    """What a service is told beside that, and how much it may hold at once."""
+
     broker: str = Field("mqtt://127.0.0.1:1883", description="the broker, for the gateway")
     broker_password_file: Path | None = Field(None, description="a file that holds the gateway's password there")
     keys: Path = Field(description="the folder of the federation's private keys, one file per role")
     payloads: Path = Field(description="the folder of the payload store")
-    payload_bytes: int = Field(4 * 2**30, ge=2**20, description="how many bytes the payload store may hold")
+    payload_bytes: int = Field(PAYLOAD_BYTES, ge=2**20, description="how many bytes the payload store may hold")
     keep_payloads: bool = Field(default=False, description="keep the payloads of ended updates for an auditor")
     auditor_key: str = Field("", pattern=r"^([0-9a-f]{64})?$", description="X25519 key that noise keys are sealed for")
     batch: int = Field(128, ge=1, le=1000, description="how many entries a service takes at once")
@@ -33,17 +43,26 @@ class Settings(BaseSettings):
 
 
 def from_environment() -> Settings:
-    """The settings of this process.
+    """The settings of this service.
+
+    Raises:
+        Misconfigured: as `told`.
+    """
+    return told(Settings)
+
+
+def told(kind: type[P]) -> P:
+    """What the environment says of these settings.
 
     Raises:
         Misconfigured: one is missing or out of bounds; the text names the variable and what was wanted.
     """
     try:
-        return Settings()  # type: ignore[call-arg]  # the environment gives the arguments
+        return kind()  # type: ignore[call-arg]  # the environment gives the arguments
     except ValidationError as error:
         wrong = error.errors()[0]
         name = str(wrong["loc"][0])
         variable = name if name.isupper() else f"MIZZLE_{name.upper()}"
-        wanted = Settings.model_fields.get(name.lower())
+        wanted = kind.model_fields.get(name.lower())
         what = wanted.description if wanted else "another value"
         raise Misconfigured(f"{variable} is wrong: {wrong['msg']}; wanted {what}. Set it and start again.") from error

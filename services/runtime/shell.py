@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mizzle.messages import Message
     from mizzle.moves import Ground
     from services.pipeline import Hop
-    from services.runtime.settings import Settings
+    from services.runtime.settings import Places, Settings
     from services.runtime.stage import Booking, Service
 
     Book = Callable[[Ledger, Ground, int, Sequence[Booking]], Iterable[Message]]
@@ -62,7 +62,7 @@ def attend(hop: Hop, work: Work) -> None:
     sys.exit(_attended(hop, work, sys.argv[1:]))
 
 
-def health(hop: Hop, settings: Settings) -> dict[str, Any]:
+def health(hop: Hop, settings: Places) -> dict[str, Any]:
     """Whether the service is well: its Redis and its ledger answer, and its loop has turned within 5 s."""
     report: dict[str, Any] = {"service": hop.service, "healthy": False, "pulse_age_ms": None, "why": ""}
     try:

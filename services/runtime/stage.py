@@ -39,6 +39,7 @@ from mizzle.messages import (
 )
 from mizzle.moves import Ground, Moved, Tick, Told
 from mizzle.vocabulary import MOST_SENTENCE
+from services.ledger.engine import Damaged
 from services.pipeline import Hop, hears
 from services.runtime import about
 from services.runtime.about import in_hand
@@ -205,6 +206,8 @@ class Stage(Generic[S]):
             self._take(entries)
         except Away:
             self._blameless = (entries[0].stream, entries[0].id) if entries else None
+            raise
+        except Damaged:  # no entry is to blame, and none is to be buried for it
             raise
         except Unreadable as error:
             if len(entries) != 1 or not _came_from_outside(entries[0]):

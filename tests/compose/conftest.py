@@ -83,7 +83,8 @@ def planned(folder: Path) -> dict[str, str]:
     """The variables of a deployment with a small plan of its own, which is written into `folder`."""
     folder.mkdir()
     text = TOML.format(goal=3, late="fold", noise=2.0, budget=1e6, crowd=2, windows="", staleness=2)
-    (folder / "plan.toml").write_text(text)
+    # Ten releases a second would be gone from the broker, which keeps sixteen, before a test has read one.
+    (folder / "plan.toml").write_text(text.replace("deadline_s", "pause_s = 1.0\ndeadline_s"))
     (folder / "w.safetensors").write_bytes(MODEL)
     return {"MIZZLE_PLAN_FOLDER": str(folder), "MIZZLE_FEDERATION": FEDERATION}
 

@@ -19,15 +19,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from services.local.child import Child, wait_for_any
 from services.local.processes import Processes
 from services.local.waiting import LOOPBACK, free_port
+from services.pipeline import FLOW
 
 TREE: Final = Path(__file__).parents[2]
 SEARCHED: Final = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"))
 """Where commands are found: `python` is the one that runs the tests, and Debian keeps mosquitto in /usr/sbin."""
+
+METRICS: Final = 9100
+"""Where each service shows its figures."""
 
 _PLACES: Final = re.compile(r"/(etc|var/lib)/mizzle(?![\w-])")
 
@@ -112,7 +117,7 @@ class Composed:
 
     def sight(self, name: str) -> Sight:
         """What the service sees, its mounts in their places."""
-        sight = Sight(self.root(name), self._reached(name))
+        sight = Sight(self.root(name), {**self._reached(name), **self._bound(name)})
         for mount in self.services[name].get("volumes", ()):
             place, source = sight.root / mount["target"].lstrip("/"), Path(mount["source"])
             if place.exists():
@@ -135,10 +140,10 @@ class Composed:
         child = self.start(name)
         assert child.wait(timeout_s) == 0, child.last_words
 
-    def run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """`docker compose run --rm NAME ARGUMENTS`."""
+    def run(self, name: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """`docker compose run --rm NAME ARGUMENTS`, with `more` in its environment (`--env`)."""
         return subprocess.run(
-            self._alone(name, self.command(name, *arguments)),
+            self._alone(name, self.command(name, *arguments), more),
             cwd=TREE,
             capture_output=True,
             text=True,
@@ -167,15 +172,22 @@ class Composed:
     def _reached(self, name: str) -> dict[tuple[str, int], int]:
         """The ports of the services that share a network with this one, and its own."""
         mine = set(self.services[name].get("networks") or ())
-        return {
-            (host, port): here
-            for (host, port), here in self.ports.items()
-            if mine & set(self.services[host].get("networks") or ())
-        }
+        reached: dict[tuple[str, int], int] = {}
+        for (host, port), here in self.ports.items():
+            for network in mine & set(self.services[host].get("networks") or ()):
+                settings = self.services[host]["networks"][network] or {}
+                reached |= {(alias, port): here for alias in (host, *settings.get("aliases", ()))}
+        return reached
 
-    def _alone(self, name: str, command: Sequence[str]) -> list[str]:
+    def _bound(self, name: str) -> dict[tuple[str, int], int]:
+        """Its own port of figures, where it binds to every address of its container."""
+        here = self.ports.get((name, METRICS))
+        return {} if here is None else {("0.0.0.0", METRICS): here}  # noqa: S104  # the container's, which is not there
+
+    def _alone(self, name: str, command: Sequence[str], more: Mapping[str, str] = MappingProxyType({})) -> list[str]:
         """The command in the environment of the service's container, and nothing of ours: what it lacks, it lacks."""
-        return ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in self.environment(name).items()), *command]
+        environment = {**self.environment(name), **more}
+        return ["/usr/bin/env", "-i", *(f"{key}={value}" for key, value in environment.items()), *command]
 
     @staticmethod
     def _found(command: Sequence[str]) -> list[str]:
@@ -189,4 +201,5 @@ def composed(processes: Processes, environment: Mapping[str, str]) -> Composed:
     """The project in the folder of `processes`, interpolated from `environment`, with a free port for each server."""
     services = config(environment=environment)["services"]
     ports = {("broker", 1883): free_port(), ("redis", 6379): free_port()}
+    ports |= {(place.service.replace("_", "-"), METRICS): free_port() for place in FLOW}
     return Composed(processes.folder, services, processes, ports)

@@ -60,6 +60,34 @@ def test_the_brokers_port_alone_is_published_and_on_loopback_unless_told(project
     assert list(project["services"]["redis"]["networks"]) == ["inside"]
 
 
+def test_figures_are_shown_on_the_inner_network_and_nowhere_else(project: dict[str, Any]) -> None:
+    """Every address of a container is inside, or the name is one that is known inside alone."""
+    for place in FLOW:
+        service = project["services"][place.service.replace("_", "-")]
+        host, _, port = service["environment"]["MIZZLE_METRICS"].rpartition(":")
+        assert port == "9100"
+        if host == "0.0.0.0":  # noqa: S104  # the container's
+            assert list(service["networks"]) == ["inside"], place.service
+        else:
+            known = [name for name, told in service["networks"].items() if host in (told or {}).get("aliases", ())]
+            assert (known, host in project["services"]) == (["inside"], False), place.service
+    assert "ports" not in project["services"]["gateway"]
+
+
+def test_the_operator_sees_no_private_key_no_payload_and_no_way_out(project: dict[str, Any]) -> None:
+    operator = project["services"]["operator"]
+    assert all(project["networks"][name]["internal"] for name in operator["networks"])
+    sources = {mount["source"]: mount.get("read_only", False) for mount in operator["volumes"]}
+    assert sources == {"ledger": False, "broker-secrets": False, "doctor-secrets": True, "reader-secrets": True}
+    assert set(project["services"]["redis"]["networks"]) == {"inside"}
+
+
+@pytest.mark.parametrize(("folder", "flag"), [("", "--endless"), ("./my-plan", "--no-endless")])
+def test_only_the_demos_plan_goes_on_after_its_last_window(folder: str, flag: str) -> None:
+    setup = config(environment={"MIZZLE_PLAN_FOLDER": folder} if folder else {})["services"]["setup"]
+    assert setup["command"] == ["python", "-m", "services.ledger", "setup", flag]
+
+
 def test_images_of_others_are_pinned_to_a_version(project: dict[str, Any]) -> None:
     images = [service["image"] for service in project["services"].values() if "build" not in service]
     bases = re.findall(r"^FROM (\S+:\S+)", (TREE / "services/Dockerfile").read_text(), re.MULTILINE)

@@ -123,8 +123,8 @@ def test_every_service_starts_from_the_image_alone(root: Root) -> None:
     root.build("services")
     python = root.python if WHOLE else Path(sys.executable)
     heavy = "import sys, runpy; sys.modules['torch'] = sys.modules['opacus'] = sys.modules['fastapi'] = None; "
-    for module in (*(f"services.{place.service}" for place in FLOW), "services.ledger"):
-        asked = ["--help"] if module == "services.ledger" else []
+    for module in (*(f"services.{place.service}" for place in FLOW), "services.ledger", "services.operator"):
+        asked = ["--help"] if module in {"services.ledger", "services.operator"} else []
         code = f"{heavy}sys.argv[1:] = {asked}; runpy.run_module({module!r}, run_name='__main__')"
         done = subprocess.run(
             [python, "-c", code],

@@ -1,5 +1,6 @@
 """What a device's doctor finds on brokers that are not as they should be, and in a home without anything behind it."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,10 @@ import pytest
 from mizzle import topics
 from mizzle.codec import decode
 from mizzle.device.doctor import Way, examine
-from mizzle.device.home import OUTBOX, signing_key
+from mizzle.device.home import KEY, OUTBOX, PASSWORD, signing_key
 from mizzle.device.outbox import Outbox
 from mizzle.envelope import unseal
-from mizzle.findings import Finding
+from mizzle.findings import Finding, reach
 from mizzle.messages import Counted, Identity
 from mizzle.transport.bus import Arrived
 from mizzle.transport.listening import Listening
@@ -76,7 +77,7 @@ def test_a_broker_that_does_not_speak_mqtt_5_is_found(home: Path, children: Proc
     wait_for_port(port, children.start("old", command))
     findings = found(home, f"mqtt://{LOOPBACK}:{port}")
     assert wrong(findings) == {"broker"}
-    assert findings["broker"].next == f"nc -vz {LOOPBACK} {port}"
+    assert findings["broker"].next == reach(LOOPBACK, port)
 
 
 @pytest.mark.parametrize("retained", [True, False])
@@ -85,7 +86,9 @@ def test_what_a_gateway_said_before_it_died_does_not_make_it_alive(barn: Federat
     line = Listening(MqttBus("mqtt://127.0.0.1:1", "nobody"))
     identity = decode(unseal(barn.identity("pump-7", bytes(32))).header, Identity)
     line.hear(Arrived(topics.state(barn.name), b'{"gateway": "g", "state": "online", "at": 2}', retained))
-    gateway, *_ = Way(line, identity, "mqtt://127.0.0.1:1", 0.0).gateway_found(None, lambda: 2)
+    gateway, *_ = Way(line, identity, Path("/home/pump-7"), "mqtt://127.0.0.1:1", None, 0.0).gateway_found(
+        None, lambda: 2
+    )
     assert gateway.is_well is not retained
 
 
@@ -118,4 +121,41 @@ def test_an_identity_that_nobody_of_the_federation_signed_is_none(home: Path, ba
 
 def test_a_file_that_is_no_outbox_is_said(home: Path) -> None:
     (home / OUTBOX).write_bytes(b"x" * 4096)
-    assert found(home, f"mqtt://{LOOPBACK}:{free_port()}")["outbox"].next == f"ls -la {home}"
+    assert found(home, f"mqtt://{LOOPBACK}:{free_port()}")["outbox"].next.endswith(f" --home {home}-new")
+
+
+def test_a_key_that_is_gone_or_no_key_ends_in_a_new_home(home: Path) -> None:
+    """The ledger knows the device by its key for ever."""
+    nowhere = f"mqtt://{LOOPBACK}:{free_port()}"
+    (home / KEY).write_bytes(b"short")
+    anew = f"mizzle device enrol TOKEN --broker {nowhere} --home {home}-new"
+    assert found(home, nowhere)["key"].next == anew
+    (home / KEY).unlink()
+    assert found(home, nowhere)["key"].next == anew
+
+
+def test_an_address_that_names_somebody_else_is_said_and_nobody_elses_rights_are_tried(home: Path) -> None:
+    findings = found(home, "mqtt://pump-8@[::1]:1")
+    assert "names pump-8, and this is pump-7" in findings["broker"].what
+    assert findings["broker"].next == f"mizzle doctor --broker 'mqtt://[::1]:1' --home {home}"
+    assert wrong(findings) == {"broker"}
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+def test_whether_anybody_listens_is_shown_by_a_command_that_is_there(home: Path, host: str) -> None:
+    finding = found(home, f"mqtt://pump-7@{host}:1")["broker"]
+    assert finding.next == reach(host.strip("[]"), 1)
+    shown = subprocess.run(finding.next, shell=True, capture_output=True, text=True, check=False)  # noqa: S602  # as people run it
+    assert "Connection refused" in shown.stderr or "Cannot assign" in shown.stderr
+
+
+def test_a_password_that_others_may_read_or_that_is_none_is_said(home: Path, tmp_path: Path) -> None:
+    nowhere = f"mqtt://{LOOPBACK}:{free_port()}"
+    (home / PASSWORD).write_text("secret")
+    (home / PASSWORD).chmod(0o644)
+    assert found(home, nowhere)["password"].next == f"chmod 600 {home / PASSWORD}"
+    (home / PASSWORD).chmod(0o600)
+    assert "password" not in found(home, nowhere)
+    (none,) = [one for one in examine(home, nowhere, password_file=tmp_path / "none") if one.subject == "password"]
+    assert "cannot be read" in none.what
+    assert not none.is_well

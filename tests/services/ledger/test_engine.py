@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, column, insert, table, text
+from sqlalchemy.exc import IntegrityError
 
 from mizzle.errors import Away, Misconfigured
-from services.ledger.engine import connect, reading, writing
+from services.ledger.engine import Damaged, connect, reading, writing
+from services.ledger.ledger import Ledger
 
 
 @pytest.fixture
@@ -70,6 +72,36 @@ def test_a_writer_locks_before_it_reads(engine: Engine, tmp_path: Path) -> None:
 def test_a_file_that_does_not_answer_is_away(engine: Engine) -> None:
     with pytest.raises(Away), reading(engine) as tx:
         tx.execute(text("SELECT * FROM gone"))
+
+
+@pytest.mark.parametrize("damage", [b"x\n", b"SQLite format 3\0" + b"\xff" * 4080, b"\0" * 8192])
+def test_a_file_that_is_damaged_or_no_ledger_is_wrong_and_not_away(tmp_path: Path, damage: bytes) -> None:
+    """To wait for it would be to wait for ever."""
+    file = tmp_path / "bad.db"
+    file.write_bytes(damage)
+    for look in (reading, writing):
+        with pytest.raises(Damaged, match=r"bad\.db.*restore the newest copy"), look(connect(f"sqlite:///{file}")):
+            pass
+    with pytest.raises(Damaged, match="restore the newest copy"):
+        Ledger.open(f"sqlite:///{file}", "pumps")
+
+
+def test_a_page_that_is_damaged_later_is_said_when_it_is_read(engine: Engine, tmp_path: Path) -> None:
+    with writing(engine) as tx:
+        tx.execute(text("INSERT INTO t VALUES (1)"))
+    engine.dispose()  # the last one that leaves moves the log into the file
+    file = tmp_path / "ledger.db"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:4096] + b"\xff" * (len(whole) - 4096))
+    with pytest.raises(Damaged, match="damaged"):
+        xs(engine)
+
+
+def test_a_row_that_the_tables_refuse_is_a_fault_of_ours_and_says_so(engine: Engine) -> None:
+    with writing(engine) as tx:
+        tx.execute(text("CREATE TABLE one (x UNIQUE)"))
+    with pytest.raises(IntegrityError), writing(engine) as tx:
+        tx.execute(text("INSERT INTO one VALUES (1), (1)"))
 
 
 @pytest.mark.parametrize("url", ["", "postgresql://host/ledger", "sqlite://", "ledger.db"])

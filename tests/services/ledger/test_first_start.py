@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from examples.watch import PLAN
 from mizzle.errors import Misconfigured
 from services.ledger import keys
 from services.ledger.accounts import SERVICES, admit, matches
 from services.ledger.engine import connect
 from services.ledger.first_start import start
 from services.ledger.founding import Founded, planned
+from services.ledger.ledger import Ledger
 from services.ledger.migrate import migrate
 from tests.services.plans import MODEL, TOML
 
@@ -35,6 +37,17 @@ def test_the_first_start_founds_the_federation_and_a_later_one_finds_it(folder: 
     assert (first.federation, started(folder).public_keys) == ("pumps", first.public_keys)
 
 
+@pytest.mark.parametrize(("endless", "windows"), [(True, None), (False, 15)])
+def test_a_deployment_may_go_on_after_the_plans_last_window(
+    folder: Path, *, endless: bool, windows: int | None
+) -> None:
+    """As `make up` does with the demo's plan."""
+    ledger = f"sqlite:///{folder}/ledger.db"
+    start(ledger, PLAN, folder / "keys", folder / "secrets", endless=endless)
+    assert Ledger.open(ledger, "watch-har").plan().window.windows == windows
+    start(ledger, PLAN, folder / "keys", folder / "secrets", endless=endless)
+
+
 def test_every_service_account_gets_in_with_the_password_in_its_file(folder: Path) -> None:
     started(folder)
     lines = {line.split(":")[0]: line for line in (folder / "secrets/broker/passwords").read_text().splitlines()}
@@ -48,7 +61,7 @@ def test_redis_knows_no_user_without_a_password(folder: Path) -> None:
     started(folder)
     default, *users = (folder / "secrets/redis/users.acl").read_text().splitlines()
     assert default == "user default off"
-    files = {"mizzle": "services/redis", "health": "redis/health"}
+    files = {"mizzle": "services/redis", "doctor": "doctor/redis", "health": "redis/health"}
     for user, file in files.items():
         digest = hashlib.sha256((folder / f"secrets/{file}.password").read_text().strip().encode()).hexdigest()
         assert any(line.startswith(f"user {user} on #{digest} ") for line in users)

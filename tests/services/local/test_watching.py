@@ -27,6 +27,7 @@ from mizzle.device.home import signing_key
 from mizzle.device.task import Task
 from mizzle.device.train import Device
 from mizzle.device.training import encoded
+from mizzle.findings import reach
 from mizzle.grid import Vector
 from mizzle.manifest import authentic
 from mizzle.messages import Invitation
@@ -261,7 +262,7 @@ def test_a_doctor_says_which_store_or_key_is_wrong(watched: Watched, tmp_path: P
     (mine / "release.key").chmod(0o644)
     (mine / "receipt.key").write_text("00" * 32)
     assert wrong(doctor(federation, MIZZLE_KEYS=str(mine))[1]) == {
-        "receipt key": f"ls -la {mine}",
+        "receipt key": f"cp -p COPY/receipt.key {mine}/receipt.key",
         "release key": f"chmod 600 {mine}/release.key",
     }
 
@@ -278,7 +279,7 @@ def test_a_device_that_is_not_well_is_told_what_to_do(watched: Watched, tmp_path
     home = shutil.copytree(watched.federation.homes / "pump-1", tmp_path / "pump-1")
     enrol = "mizzle device enrol TOKEN --broker"
     code, findings = device_doctor(home, nowhere)
-    assert (code, wrong(findings)) == (10, {"broker": f"nc -vz {LOOPBACK} {nowhere.rpartition(':')[2]}"})
+    assert (code, wrong(findings)) == (10, {"broker": reach(LOOPBACK, int(nowhere.rpartition(":")[2]))})
     (home / "key").chmod(0o644)
     assert wrong(device_doctor(home, broker)[1]) == {"key": f"chmod 600 {home}/key"}
     (home / "key").write_bytes(bytes(32))

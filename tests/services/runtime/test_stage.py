@@ -20,6 +20,7 @@ from mizzle.envelope import Key
 from mizzle.errors import Away, Fenced, Unreadable
 from mizzle.messages import Closed, Message, Received, Refusal, Release, Unauthenticated, Verdict
 from mizzle.moves import Ground, Moved, Tick, Told
+from services.ledger.engine import Damaged
 from services.pipeline import DEAD, hop
 from services.runtime.about import short, with_subject
 from services.runtime.metrics import Meters
@@ -325,6 +326,19 @@ def test_an_entry_is_not_buried_because_a_store_was_away_while_it_was_tried(benc
     stage = bench.stage(replace(DETECTOR, tell=tell))
     stage.run(until(lambda: len(told) >= 2))
     assert told == [verdict(message) for message in said]
+    assert bench.said(DEAD) == []
+
+
+def test_an_entry_is_not_buried_because_the_ledger_is_damaged(bench: Bench) -> None:
+    """It does not mend itself: the stage ends with what is wrong, and the entry waits for a ledger that is whole."""
+
+    def tell(messages: Sequence[Message]) -> None:
+        if messages:
+            raise Damaged("ledger.db is damaged")
+
+    bench.receive(1)
+    with pytest.raises(Damaged):
+        bench.stage(replace(DETECTOR, tell=tell)).run(until(lambda: False))
     assert bench.said(DEAD) == []
 
 

@@ -118,7 +118,7 @@ def test_a_word_is_explained_and_an_unknown_one_is_not_found() -> None:
     assert len(mizzle("explain").stdout.splitlines()) == len(REASONS)
     unknown = mizzle("explain", "forgd")
     assert (unknown.exit_code, unknown.stdout) == (NOT_FOUND, "")
-    assert unknown.stderr.endswith("no word of ours; did you mean forged? All of them: mizzle explain\n")
+    assert unknown.stderr.endswith("no word of ours; did you mean forged, flood? All of them: mizzle explain\n")
     assert mizzle("explain", "zzzzzz").stderr.endswith("no word of ours. All of them: mizzle explain\n")
 
 

@@ -111,7 +111,7 @@ def test_the_operators_commands_name_services_of_the_file_and_a_command_of_their
     services = config()["services"]
     _, _, run, rm, service, *command = shlex.split(OPERATOR[1])
     _python, *entry = services[service]["entrypoint"]
-    assert (run, rm, entry) == ("run", "--rm", ["-m", "services.ledger"])
+    assert (run, rm, entry) == ("run", "--rm", ["-m", "services.operator"])
     argv = [sys.executable, *entry, *command, "--help"]
     said = subprocess.run(argv, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert (said.returncode, re.search(r"Usage: .* token ", said.stdout) is not None) == (0, True), said.stderr

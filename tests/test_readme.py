@@ -1,5 +1,6 @@
 """The first three commands that README.md gives to each role do what they say."""
 
+import os
 import re
 import shlex
 import signal
@@ -53,7 +54,10 @@ def made(line: str) -> str:
     """What `make` runs for this command, with the Python that runs the tests."""
     own = ("--dry-run", "--assume-old=.venv/.installed", f"PYTHON={sys.executable}")
     program, *arguments = shlex.split(line)
-    done = subprocess.run([program, *own, *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    # A `make test` around us would have its say, too.
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    argv = [program, *own, *arguments]
+    done = subprocess.run(argv, cwd=CHECKOUT, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

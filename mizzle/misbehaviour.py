@@ -27,7 +27,9 @@ def asked(who: str, question: Callable[P, T], *about: P.args, **more: P.kwargs) 
     """
     try:
         return question(*about, **more)
-    except (Exception, SystemExit) as error:  # another's program: what it raises ends in this answer, whatever it is
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # another's program, and a panic of its compiled code: all ends in this answer
         raise Misbehaved(f"{who} raised {fault(error)}") from error
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from mizzle import packing
 from mizzle.errors import Misbehaved, Unreadable
 from mizzle.grid import MULTIPLIER_MAX, Levels, Sparse
-from mizzle.misbehaviour import fault
+from mizzle.misbehaviour import asked
 from mizzle.terms import codec_of, grid_of, mechanism_of
 
 if TYPE_CHECKING:
@@ -55,11 +55,11 @@ def read(payload: bytes, plan: Plan) -> Coded:
     if len(payload) < full and not mechanism_of(plan).claims:
         payload = packing.unpack(payload, full)
     try:
-        update = codec.decode(payload, grid)
-    except Unreadable:
-        raise
-    except Exception as error:  # somebody else's codec: whatever stops it at these bytes, they cannot be read
-        raise Unreadable(f"codec {plan.update.codec.name!r} raised {fault(error)}") from error
+        update = asked(f"codec {plan.update.codec.name!r}", codec.decode, payload, grid)
+    except Misbehaved as error:  # whatever stops somebody's codec at these bytes, they cannot be read
+        if isinstance(error.__cause__, Unreadable):
+            raise error.__cause__ from None
+        raise Unreadable(str(error)) from error
     if not _lies_on(grid, update):
         raise Unreadable(f"codec {plan.update.codec.name!r} gave what is no update on the grid")
     return update

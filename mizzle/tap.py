@@ -70,7 +70,9 @@ class Seen:
         about += [f"{name} {value}" for name, value in self.more.items()]
         about += ["retained"] if self.retained else []
         about += [self.fault] if self.fault else []
-        return f"{self.kind:<10} {self.sender:<16} {self.size:>7} B  {mark:<10}  {', '.join(about)}".rstrip()
+        line = f"{self.kind:<10} {self.sender:<16} {self.size:>7} B  {mark:<10}  {', '.join(about)}".rstrip()
+        # What a device wrote may stand in it: nothing of that moves a cursor, begins a line or turns one around.
+        return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
 
 
 def keys_of(public_keys: Iterable[bytes]) -> Keys:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from mizzle.errors import Misbehaved
 from mizzle.misbehaviour import asked
@@ -50,7 +50,20 @@ def successor(wanted: PlugIn, base: bytes, mean: Vector, memory: Mapping[str, Ve
     vector, remembered = made
     _refuse_what_is_no_model(who, vector, model.size)
     _refuse_what_is_no_memory(who, remembered, MOST_REMEMBERED * model.size)
-    return filled(base, vector), asked(who, save, dict(remembered)) if remembered else None
+    return filled(base, vector), _written(who, remembered) if len(remembered) else None
+
+
+def _written(who: str, remembered: Mapping[str, Vector]) -> bytes:
+    """The file of what a strategy remembers, if the next window can read the same from it.
+
+    The format's library does not look at strides, and takes names that it does not give back.
+    """
+    vectors = {name: np.ascontiguousarray(vector) for name, vector in remembered.items()}
+    file: bytes = asked(who, save, vectors)
+    found = asked(who, load, file)
+    if found.keys() != vectors.keys() or any(found[name].tobytes() != vectors[name].tobytes() for name in vectors):
+        raise Misbehaved(f"{who} gave something to remember that cannot be read again: other names")
+    return file
 
 
 def _fixed(vector: Vector) -> Vector:

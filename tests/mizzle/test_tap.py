@@ -108,6 +108,15 @@ def test_a_line_for_people_says_who_what_and_whether_it_is_genuine() -> None:
     assert told.line == "update     pump-7               512 B  FORGED      window 3, update ab, part 0"
 
 
+def test_a_line_does_nothing_to_a_terminal() -> None:
+    """A device may write anything, and what is wrong with it is shown in its own words."""
+    forged = "\x1b[2J\x1b]0;mine\x07\nFORGED LINE \u202e\x9b"
+    seen, _ = see(Arrived(topics.up("barn", "pump-1", Up.UPDATE), b""), {}, "barn")
+    line = replace(seen, fault=forged).line
+    assert line.isprintable()
+    assert r"\x1b[2J\x1b]0;mine\x07\nFORGED LINE \u202e\x9b" in line
+
+
 def test_the_command_shows_an_update_on_a_real_broker_and_none_of_its_payload(
     mosquitto: Broker, federation: str
 ) -> None:

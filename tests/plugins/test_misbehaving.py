@@ -43,6 +43,8 @@ STRATEGIES = {
     "raise": r"raised RuntimeError at mizzle_wrong.py:\d+",
     "raise Away": r"raised Away at mizzle_wrong.py:\d+",
     "exit": r"raised SystemExit at mizzle_wrong.py:\d+",
+    "panic": r"raised Panic at mizzle_wrong.py:\d+",
+    "a name that is the file's own": "(raised|gave something to remember that cannot be read again)",
 }
 
 
@@ -148,7 +150,7 @@ def test_a_policy_that_misbehaves_opens_no_window_and_is_asked_again_in_a_while(
 
 
 CODECS = (
-    *("raise", "none", "shorter", "wide", "high", "a large multiplier", "a small multiplier"),
+    *("exit", "panic", "raise", "none", "shorter", "wide", "high", "a large multiplier", "a small multiplier"),
     *("a float for a multiplier", "beyond", "before", "one place twice", "fewer levels"),
 )
 
@@ -160,7 +162,10 @@ def test_what_a_codec_makes_nonsense_of_is_refused_as_no_payload(how: str) -> No
     (verdict,) = judge.step(land, judge.begin(land), Told(said, {said.id: bytes(3)})).said
     assert isinstance(verdict, Verdict)
     assert verdict.decided_by == "shape"
-    assert_says(str(verdict.refused), "codec 'wrong' (raised ValueError at|gave what is no update on the grid)")
+    assert_says(
+        str(verdict.refused),
+        "codec 'wrong' (raised (ValueError|SystemExit|Panic) at|gave what is no update on the grid)",
+    )
 
 
 def test_an_update_that_is_readable_no_more_is_in_no_sum_and_the_window_goes_on() -> None:

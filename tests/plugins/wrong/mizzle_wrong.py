@@ -31,10 +31,16 @@ STRATEGIES: dict[str, Callable[[Vector, Vector], Any]] = {
     "raise": lambda _model, _mean: raising(RuntimeError(BOOM)),
     "raise Away": lambda _model, _mean: raising(Away("a store of its own")),
     "exit": lambda _model, _mean: sys.exit("enough"),
+    "panic": lambda _model, _mean: raising(Panic(BOOM)),
+    "a name that is the file's own": lambda model, _mean: (model, {"__metadata__": np.zeros(3)}),
 }
 
 
-def raising(error: Exception) -> Any:
+class Panic(BaseException):
+    """What compiled code raises when it has lost its way."""
+
+
+def raising(error: BaseException) -> Any:
     """Raise it, in the place of an answer."""
     raise error
 
@@ -193,6 +199,8 @@ class Codec:
         two = levels[:2]
         found: dict[str, Callable[[], Any]] = {
             "raise": lambda: raising(ValueError(BOOM)),
+            "exit": lambda: sys.exit("enough"),
+            "panic": lambda: raising(Panic(BOOM)),
             "none": lambda: None,
             "shorter": lambda: Levels(1, levels[:-1]),
             "wide": lambda: Levels(1, levels.astype(np.int64)),  # type: ignore[arg-type]  # as it should not be

@@ -2,8 +2,8 @@
 
 Checking a signature, storing and answering cost a gateway a third of a millisecond. Without a bound one device that
 publishes as fast as its line allows takes all of it, and everybody else waits behind. What is beyond the bound is
-dropped at a hundredth of that cost; an honest device loses no update by it, since it sends again until it has a receipt.
-All of it acts behind the broker's one queue for the gateway: what fills that queue delays everybody (docs/bad-input.md).
+dropped at a hundredth of that cost; an honest device loses no update by it, as it sends again until it has a receipt.
+It acts behind the broker's one queue for the gateway: what fills that queue delays everybody (docs/bad-input.md).
 """
 
 from __future__ import annotations

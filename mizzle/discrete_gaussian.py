@@ -16,21 +16,25 @@ at once; the others are tried in integers. A draw beyond 16σ raises `OverflowEr
 and with σ up to 2^59 everything nearer fits 64 bits.
 """
 
+from __future__ import annotations
+
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from mizzle.grid import Integers
-from mizzle.keystream import Keystream, Words
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mizzle.grid import Integers
+    from mizzle.keystream import Keystream, Words
 
 SIGMA_MIN: Final = 64
-SIGMA_MAX: Final = 2**59
+SIGMA_MAX: Final = 2**59  # `grid.has_room` allows no more
 
 _STEPS: Final = 64  # s is at least so many heights, and less than twice as many
 _WORD: Final = 64

@@ -70,7 +70,7 @@ class Trainer:
         except Decline as declined:
             _log.warning("window %d is declined: %s", window, declined)
             end = Declined(window, declined.reason)
-        except (Exception, SystemExit):  # noqa: BLE001  # whatever goes wrong in a task ends the task, and the device lives on
+        except BaseException:  # noqa: BLE001  # whatever goes wrong in a task, panics too, ends it, and the device lives on
             _log.exception("the training function failed on window %d", window)
             end = Declined(window, "failed")
         return Done(end, task.examples if task else None)

@@ -13,10 +13,10 @@ from fractions import Fraction
 from typing import ClassVar, Final
 
 from mizzle.accounting import MU2_UNIT
+from mizzle.discrete_gaussian import SIGMA_MAX, draw
 from mizzle.grid import Integers
 
 FINE: Final = 28  # noise is drawn at a standard deviation of at least 2^FINE steps
-SIGMA_MAX: Final = 2**59  # as `discrete_gaussian` has it; `grid.has_room` allows no more
 KEY_BYTES: Final = 32
 
 
@@ -54,8 +54,7 @@ class Gaussian:
         """
         if len(key) != KEY_BYTES or not 1 <= sigma <= SIGMA_MAX:
             raise ValueError(f"noise takes a key of 32 bytes and a σ of 1 … 2^59, got {len(key)} bytes and σ = {sigma}")
-        from mizzle.discrete_gaussian import draw  # noqa: PLC0415 - imports what no device needs: 40 ms and 9 MB
-        from mizzle.keystream import Keystream  # noqa: PLC0415
+        from mizzle.keystream import Keystream  # noqa: PLC0415 - imports what no device needs: 40 ms and 9 MB
 
         finer = max(0, FINE + 1 - sigma.bit_length())
         draws = draw(Keystream(key), sigma << finer, size)

@@ -49,8 +49,8 @@ def successor(wanted: PlugIn, base: bytes, mean: Vector, memory: Mapping[str, Ve
         raise Misbehaved(f"{who} gave a {type(made).__name__}, wanted a model and a memory")
     vector, remembered = made
     _refuse_what_is_no_model(who, vector, model.size)
-    _refuse_what_is_no_memory(who, remembered, MOST_REMEMBERED * model.size)
-    return filled(base, vector), _written(who, remembered) if len(remembered) else None
+    kept = _memory(who, remembered, MOST_REMEMBERED * model.size)
+    return filled(base, vector), _written(who, kept) if kept else None
 
 
 def _written(who: str, remembered: Mapping[str, Vector]) -> bytes:
@@ -82,9 +82,11 @@ def _refuse_what_is_no_model(who: str, vector: object, size: int) -> None:
         raise Misbehaved(f"{who} gave a model of which {wrong} of {size} numbers are NaN or infinite in 32 bits")
 
 
-def _refuse_what_is_no_memory(who: str, memory: object, most: int) -> None:
-    if not isinstance(memory, Mapping):
-        raise Misbehaved(f"{who} gave a {type(memory).__name__} to remember, wanted vectors by name")
+def _memory(who: str, given: object, most: int) -> dict[str, Vector]:
+    """What the strategy gave to remember, taken out of whatever mapping it is."""
+    if not isinstance(given, Mapping):
+        raise Misbehaved(f"{who} gave a {type(given).__name__} to remember, wanted vectors by name")
+    memory: dict[Any, Any] = asked(who, dict, given)
     for name, vector in memory.items():
         is_vector = isinstance(vector, np.ndarray) and vector.dtype == np.float64 and vector.ndim == 1
         if not (isinstance(name, str) and is_vector):
@@ -93,6 +95,7 @@ def _refuse_what_is_no_memory(who: str, memory: object, most: int) -> None:
             raise Misbehaved(f"{who} gave numbers to remember that are NaN or infinite")
     if (found := sum(vector.size for vector in memory.values())) > most:
         raise Misbehaved(f"{who} gave {found} numbers to remember, at most {most} may be")
+    return memory
 
 
 def _shape(found: Any) -> str:  # noqa: ANN401  # whatever a strategy gave

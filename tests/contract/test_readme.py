@@ -18,6 +18,7 @@ from mizzle.messages import Decline
 from mizzle.plan import PlugIn
 from mizzle.registry import plug_in
 from mizzle.terms import bound_of
+from services.gateway import allowance
 from services.gateway.receive import EXPIRES_MS
 from tests.contract.test_vectors import VECTORS
 from tests.services.plans import plan
@@ -40,6 +41,8 @@ def test_every_number_of_the_table_is_the_codes() -> None:
         "receive maximum": asyncapi.RECEIVE_MAXIMUM,
         "enrolment again after, ms": " to ".join(map(str, ENROLMENT_RETRY_MS)),
         "update again after, ms": " to ".join(map(str, UPDATE_RETRY_MS)),
+        "messages of a device at once, at most": allowance.AT_ONCE,
+        "messages of a device a second after that, at most": allowance.A_SECOND,
         "updates in an outbox, at most": Bounds().updates,
         "bytes in an outbox, at most": Bounds().size,
         "gateway forgets a half update after, ms": EXPIRES_MS,

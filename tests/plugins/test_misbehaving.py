@@ -44,6 +44,7 @@ STRATEGIES = {
     "raise Away": r"raised Away at mizzle_wrong.py:\d+",
     "exit": r"raised SystemExit at mizzle_wrong.py:\d+",
     "panic": r"raised Panic at mizzle_wrong.py:\d+",
+    "a memory that raises": r"raised RuntimeError at mizzle_wrong.py:\d+",
     "a name that is the file's own": "(raised|gave something to remember that cannot be read again)",
 }
 

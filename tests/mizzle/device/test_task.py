@@ -1,7 +1,9 @@
 """What a training function is given."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from typing import NoReturn
 
 import msgspec
 import numpy as np
@@ -232,8 +234,17 @@ def test_a_model_that_is_none_is_declined_and_never_trained(model: bytes) -> Non
     assert done == Done(Declined(1, "broken-model"))
 
 
-def test_a_training_function_that_exits_fails_its_task_and_not_its_device() -> None:
-    done = Trainer("pump-7", lambda _task: sys.exit("enough"), 1, encoded, lambda _: None).do(order())
+class Panic(BaseException):
+    """What compiled code raises when it has lost its way."""
+
+
+def panicking(_task: Task) -> NoReturn:
+    raise Panic
+
+
+@pytest.mark.parametrize("function", [lambda _task: sys.exit("enough"), panicking], ids=["exits", "panics"])
+def test_a_training_function_that_would_end_its_device_fails_its_task(function: Callable[[Task], object]) -> None:
+    done = Trainer("pump-7", function, 1, encoded, lambda _: None).do(order())
     assert done == Done(Declined(1, "failed"))
 
 

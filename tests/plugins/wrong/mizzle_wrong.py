@@ -32,8 +32,25 @@ STRATEGIES: dict[str, Callable[[Vector, Vector], Any]] = {
     "raise Away": lambda _model, _mean: raising(Away("a store of its own")),
     "exit": lambda _model, _mean: sys.exit("enough"),
     "panic": lambda _model, _mean: raising(Panic(BOOM)),
+    "a memory that raises": lambda model, _mean: (model, Forgetful()),
     "a name that is the file's own": lambda model, _mean: (model, {"__metadata__": np.zeros(3)}),
 }
+
+
+class Forgetful(Mapping[str, Vector]):
+    """A mapping that gives nothing back."""
+
+    def __getitem__(self, name: str) -> Any:
+        """Never."""
+        raise RuntimeError(BOOM)
+
+    def __iter__(self) -> Any:
+        """Never, either."""
+        raise RuntimeError(BOOM)
+
+    def __len__(self) -> int:
+        """As if there were something."""
+        return 1
 
 
 class Panic(BaseException):

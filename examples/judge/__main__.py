@@ -1,4 +1,4 @@
-"""Judge a ledger, its devices' logs and a broker's trace: `python -m judge LEDGER.db --homes FOLDER`."""
+"""Judge a ledger, its devices' logs and a broker's trace: `python -m examples.judge LEDGER.db --homes FOLDER`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def main() -> int:
 
 
 def _arguments() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="judge", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m examples.judge", description=__doc__)
     parser.add_argument("ledger", type=Path, help="the ledger's SQLite file")
     parser.add_argument("--homes", type=Path, help="the folder of the devices' folders, each with an outbox.db")
     parser.add_argument("--trace", type=Path, help="what a subscriber to the broker saw, as JSON lines")

@@ -1,0 +1,100 @@
+"""Charges: one to an update, reserved while it is open, settled when counted, void only where no noise was drawn."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+
+from .evidence import Evidence
+from .finding import Finding, release_named, update_named
+from .ledger import Charge, Ledger, Update
+from .plan import body_of, rules_of
+from .price import least_loss
+
+
+def judge(evidence: Evidence) -> Iterator[Finding]:
+    """Charges that are not what their update's outcome asks for."""
+    ledger = evidence.ledger
+    for charge in ledger.charges:
+        yield from _of_charge(ledger, charge)
+    for row in ledger.updates:
+        yield from _missing(ledger, row)
+    for update, times in Counter(charge.update for charge in ledger.charges).items():
+        if times > 1:
+            yield Finding("charge-twice", update_named(update), f"It is charged {times} times.")
+    yield from _prices(ledger)
+
+
+def _of_charge(ledger: Ledger, charge: Charge) -> Iterator[Finding]:
+    row = ledger.update_of.get(charge.update)
+    if charge.loss < 0:
+        yield Finding("loss-negative", update_named(charge.update), f"Its loss is {charge.loss}.")
+    if row is None:
+        said = f"{charge.device} is charged for an update that the ledger does not know."
+        yield Finding("charge-without-update", update_named(charge.update), said)
+        return
+    yield from _whose(charge, row)
+    yield from _state(ledger, charge, row)
+
+
+def _whose(charge: Charge, row: Update) -> Iterator[Finding]:
+    same = (charge.federation, charge.device) == (row.federation, row.device)
+    if row.outcome == "counted":
+        same = same and (charge.window, charge.version) == (row.window, row.version)
+    if not same:
+        said = f"The charge is on {charge.device}, window {charge.window}, release {charge.version}"
+        said = f"{said}; the update is {row.device}'s, window {row.window}, release {row.version}."
+        yield Finding("charge-of-another", update_named(row.id), said)
+
+
+def _state(ledger: Ledger, charge: Charge, row: Update) -> Iterator[Finding]:
+    window = ledger.window_of.get((charge.federation, charge.window))
+    state = window.state if window else "unknown"
+    if charge.state == "void" and row.outcome in {"refused", "abandoned"}:
+        if state == "released":
+            said = f"Its charge is void, and window {charge.window} was released."
+            yield Finding("charge-void", update_named(row.id), said)
+    elif charge.state not in _allowed(row.outcome, state):
+        said = f"The update is {row.outcome}, window {charge.window} is {state}, and the charge is {charge.state}."
+        yield Finding("charge-state", update_named(row.id), said)
+
+
+def _allowed(outcome: str, window: str) -> frozenset[str]:
+    """The states, void aside, that a charge may have: a refused content takes part as the zero update."""
+    match outcome:
+        case "open":
+            return frozenset({"reserved"})
+        case "refused" if window == "open":
+            return frozenset({"reserved", "settled"})
+        case _:
+            return frozenset({"settled"})
+
+
+def _missing(ledger: Ledger, row: Update) -> Iterator[Finding]:
+    """Whoever is counted, or open in a window, is charged; no plan without a privacy claim charges anything."""
+    needs = row.outcome == "counted" or (row.outcome == "open" and row.window is not None)
+    if needs and rules_of(ledger, row.federation).mechanism != "plain" and row.id not in ledger.charge_of:
+        yield Finding("counted-uncharged", update_named(row.id), f"It is {row.outcome}, and nothing is charged for it.")
+
+
+def _prices(ledger: Ledger) -> Iterator[Finding]:
+    for (federation, version, device), rows in _together(ledger).items():
+        release = ledger.release_of.get((federation, version))
+        bound = body_of(ledger.window_of.get((federation, release.window))).get("bound") if release else None
+        if release is None or not isinstance(bound, int) or release.sigma <= 0:
+            continue
+        least = least_loss(sum(row.weight for row in rows), bound, release.sigma)
+        paid = sum(ledger.charge_of[row.id].loss for row in rows)
+        if paid < least:
+            said = f"{device} is charged {paid} for {len(rows)} update(s), which cost {least}."
+            yield Finding("undercharged", release_named(federation, version), said)
+
+
+def _together(ledger: Ledger) -> Mapping[tuple[str, int, str], list[Update]]:
+    """Counted and charged updates under the Gaussian mechanism, by release and device."""
+    found: dict[tuple[str, int, str], list[Update]] = defaultdict(list)
+    for row in ledger.updates:
+        gaussian = rules_of(ledger, row.federation).mechanism == "gaussian"
+        if gaussian and row.outcome == "counted" and row.version is not None and row.id in ledger.charge_of:
+            found[row.federation, row.version, row.device].append(row)
+    return found

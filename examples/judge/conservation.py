@@ -1,0 +1,62 @@
+"""The two equations that hold at every instant."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from .envelope import opened
+from .evidence import Evidence
+from .finding import Finding, window_named
+from .ledger import Ledger, Update
+
+OUTCOMES: Final = frozenset({"open", "counted", "refused", "abandoned"})
+_KINDS: Final = frozenset({"first", "duplicate", "unauthenticated"})
+
+
+def judge(evidence: Evidence) -> Iterator[Finding]:
+    """Windows and federations whose equation does not come out."""
+    for (federation, number), (admitted, ended) in by_window(evidence.ledger).items():
+        if admitted != ended:
+            said = f"{admitted} updates name it in what was signed, {ended} in a row with an outcome."
+            yield Finding("conservation-window", window_named(federation, number), said)
+    for federation, (first, rows) in by_federation(evidence.ledger).items():
+        if first != rows:
+            said = f"{first} first admissions were counted, {rows} updates are in the ledger."
+            yield Finding("conservation-deliveries", federation, said)
+    for one in evidence.ledger.deliveries:
+        if one.kind not in _KINDS or one.count < 0:
+            said = f"The ledger counts {one.count} deliveries as {one.kind}."
+            yield Finding("conservation-deliveries", one.federation, said)
+
+
+def difference(ledger: Ledger) -> int:
+    """By how much the equations are off, all together."""
+    pairs = (*by_window(ledger).values(), *by_federation(ledger).values())
+    return sum(abs(left - right) for left, right in pairs)
+
+
+def by_window(ledger: Ledger) -> Mapping[tuple[str, int], tuple[int, int]]:
+    """Distinct updates admitted by their signed header, and by a row with one of the four outcomes."""
+    rows = ledger.update_of.values()
+    admitted = Counter(_signed_window(row) for row in rows)
+    ended = Counter((row.federation, row.named_window) for row in rows if row.outcome in OUTCOMES)
+    return {place: (admitted[place], ended[place]) for place in sorted(admitted.keys() | ended.keys())}
+
+
+def _signed_window(row: Update) -> tuple[str, int]:
+    """The window that the device signed; the row's own where the header cannot be read."""
+    sealed = opened(row.sealed)
+    message = sealed.message if sealed else {}
+    federation, window = message.get("federation"), message.get("window")
+    if isinstance(federation, str) and isinstance(window, int):
+        return federation, window
+    return row.federation, row.named_window
+
+
+def by_federation(ledger: Ledger) -> Mapping[str, tuple[int, int]]:
+    """First admissions as they were counted, and the updates that there are."""
+    first = {one.federation: one.count for one in ledger.deliveries if one.kind == "first"}
+    rows = Counter(row.federation for row in ledger.update_of.values())
+    return {name: (first.get(name, 0), rows[name]) for name in sorted(first.keys() | rows.keys())}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import time
 from dataclasses import dataclass
 from statistics import median
@@ -37,6 +38,12 @@ class Watch:
         """The machine between then and now."""
         idle = processors().idle_share_since(self.before)
         return Machine(self.fsync_p50_ms, os.getloadavg()[0], idle)
+
+
+def allow_many_files() -> None:
+    """Every device has a socket, here or in a process that inherits the limit, and one at the broker; some have files."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def watch(folder: Path) -> Watch:

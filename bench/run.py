@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import sqlite3
 import sys
 import time
@@ -14,7 +13,7 @@ import msgspec
 
 from bench.enrolled import enrol
 from bench.load import FEDERATION, plan_of
-from bench.machine import Machine, watch
+from bench.machine import Machine, allow_many_files, watch
 from bench.proc import cpu_s, peak_mb
 from bench.publisher import GO, Orders
 from bench.spool import placed
@@ -73,7 +72,7 @@ def run(load: Load) -> Ran:
     """
     if "REDIS_URL" in os.environ:
         raise Misconfigured("REDIS_URL names a Redis that the bench cannot measure: unset it, the bench starts its own")
-    _allow_many_connections()
+    allow_many_files()
     plan, model = plan_of(load)
     with (
         workplace() as folder,
@@ -118,12 +117,6 @@ def noise_ms(plan: Plan) -> float:
     began = time.process_time()
     mechanism.noise(os.urandom(32), sigma, grid_of(plan).size)
     return 1000 * (time.process_time() - began)
-
-
-def _allow_many_connections() -> None:
-    """Every device has a socket here and one at the broker, which inherits the limit."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _publisher(system: Federation, load: Load) -> Child:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, urlsplit
 
 from mizzle.errors import Misconfigured
+from mizzle.transport.backoff import LONGEST_S, Attempt, Backoff
 from mizzle.transport.bus import Disconnected, Sent
 from mizzle.transport.mqtt_line import Address, Line, Outgoing, Terms
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 QUEUE_FULL: Final = 0x97
 """The reason of a publication that found the queue full (MQTT 5: quota exceeded); it was not sent."""
 
-_FIRST_PAUSE_S: Final = 0.25
-
 _log = logging.getLogger(__name__)
 
 
@@ -42,8 +41,9 @@ class MqttBus:
     (`mqtt://user@host:port`). A password is never part of an address, which is written into logs and seen in lists of
     processes.
 
-    The session outlives a connection by `session_expiry_s`. After a loss the bus pauses 0.25 s, then twice as long each
-    time, up to `max_backoff_s`; chance shortens each pause by up to a half. At most `queue_bytes` of publications wait
+    The session outlives a connection by `session_expiry_s`. After a loss the bus tries again within a second, and then
+    about every quarter of the time that it has been away, `max_backoff_s` at most, in a way that spreads those evenly
+    who lost their lines together (`mizzle.transport.backoff`). At most `queue_bytes` of publications wait
     for their PUBACK: one that finds no room is not sent, and told as `Sent` with reason 0x97; one that is longer than
     the broker takes, with reason 0x95. With `manual_ack`, at most about `receive_maximum` messages are unacknowledged,
     and about `receive_bytes` of them.
@@ -65,7 +65,7 @@ class MqttBus:
         receive_bytes: int = 64 * 1024 * 1024,
         manual_ack: bool = False,
         keepalive_s: int = 30,
-        max_backoff_s: float = 60.0,
+        max_backoff_s: float = LONGEST_S,
         queue_bytes: int = 64 * 1024 * 1024,
         goodbye_s: float = 2.0,
     ) -> None:
@@ -134,23 +134,23 @@ class MqttBus:
     # What follows runs in the bus's own thread.
 
     def _live(self) -> None:
-        pause = 0.0
+        backoff = Backoff(time.monotonic(), self._max_backoff_s)
         wakeup = self._wakeup
         assert wakeup is not None  # noqa: S101  # `open` made it
         while not self._is_over():
-            began, generation = time.monotonic(), self._line.generation
-            self._connection(wakeup)
-            steady = self._line.generation > generation and time.monotonic() - began > pause
-            pause = min(_FIRST_PAUSE_S if steady or not pause else 2 * pause, self._max_backoff_s)
-            self._wait(wakeup, pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter is no secret
+            attempt = self._connection(wakeup)
+            backoff = backoff.after(attempt, random.random())  # noqa: S311  # jitter is no secret
+            self._wait(wakeup, backoff.pause_s)
         with self._lock:
             self._wakeup = None
             os.close(wakeup)
 
-    def _connection(self, wakeup: int) -> None:
+    def _connection(self, wakeup: int) -> Attempt:
         """One connection, from its beginning to its end."""
+        began, generation, was_reached = time.monotonic(), self._line.generation, False
         try:
             self._line.connect()
+            was_reached = True
             while self._line.is_open and not self._is_late():
                 self._obey()
                 if self._is_over():
@@ -163,6 +163,7 @@ class MqttBus:
             _log.exception("the connection is given up")
             self._line.events.append(Disconnected(f"the connection was given up: {error}"))
         self._tell()
+        return Attempt(began, time.monotonic(), was_reached, self._line.generation > generation)
 
     def _wait(self, wakeup: int, pause_s: float) -> None:
         """Pause between two connections, and go on taking requests meanwhile."""

@@ -6,6 +6,7 @@ heard; while it is cut, every connection is gone, what was held is lost, and new
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -63,6 +64,11 @@ class FaultProxy:
         """What went through so far."""
         return self._tally.traffic
 
+    @property
+    def accepted(self) -> tuple[float, ...]:
+        """When each connection came, oldest first, by the monotonic clock in seconds."""
+        return tuple(self._tally.accepted)
+
     def switch(self, mode: Mode, *, reset: bool = True) -> None:
         """Change what happens to bytes, from now on; a cut closes with RST, or with FIN if not `reset`.
 
@@ -93,11 +99,14 @@ class _Tally:
 
     def __init__(self) -> None:
         self.traffic = Traffic()
+        self.accepted: list[float] = []
         self._changed = threading.Condition()
 
     def add(self, *, connections: int = 0, from_clients: int = 0, to_server: int = 0, to_clients: int = 0) -> None:
         with self._changed:
             past = self.traffic
+            if connections > 0:
+                self.accepted.append(time.monotonic())
             self.traffic = Traffic(
                 past.connections + connections,
                 past.from_clients + from_clients,

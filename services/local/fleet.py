@@ -59,11 +59,15 @@ class Wrist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Fleet(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The devices of one process; a network that was cut comes back after so many windows."""
+    """The devices of one process; a network that was cut comes back after so many windows.
+
+    A lost line is tried again after `longest_pause_s` at most: soon, for the demo is short and the broker is ours.
+    """
 
     broker_port: int
     away_windows: int
     wrists: tuple[Wrist, ...]
+    longest_pause_s: float = LONGEST_PAUSE_S
 
 
 class Misfortunes:
@@ -72,6 +76,7 @@ class Misfortunes:
     def __init__(self, fleet: Fleet) -> None:
         """No network is cut yet."""
         self._away_windows = fleet.away_windows
+        self.longest_pause_s = fleet.longest_pause_s
         self._back_in: dict[str, int] = {}
         self._lock = threading.Lock()
         self._done: set[str] = set()
@@ -144,12 +149,11 @@ def live(wrist: Wrist, misfortunes: Misfortunes) -> None:
 def _arrange(wrist: Wrist, misfortunes: Misfortunes, device: Device) -> None:
     device.on_trained = partial(misfortunes.trained, wrist)
     device.encode = partial(misfortunes.encode, wrist)
-    device.connect = partial(_line, device)
+    device.connect = partial(_line, device, misfortunes.longest_pause_s)
 
 
-def _line(device: Device, name: str, will: Will | None) -> Bus:
-    """A line that tries again soon: the demo is short, and the broker is ours."""
-    return MqttBus(device.broker, name, password=device.password, will=will, max_backoff_s=LONGEST_PAUSE_S)
+def _line(device: Device, longest_pause_s: float, name: str, will: Will | None) -> Bus:
+    return MqttBus(device.broker, name, password=device.password, will=will, max_backoff_s=longest_pause_s)
 
 
 def main(path: Path) -> None:

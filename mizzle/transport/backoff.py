@@ -1,0 +1,61 @@
+"""When a line that was lost is tried again: soon after a moment, seldom after a night, never by all at the same moment.
+
+Those who lost their lines together must not come back together. What a device does about it, with nothing but a clock:
+
+- Its first pause is drawn from the whole of a *span*, which gives it its place among all the others.
+- Every later pause is a whole span, so that it keeps its place: within any span each of them tries once, as evenly as
+  chance has spread them. Whenever the way opens again, all are back within about a span, as many in one second of it
+  as in another. Pauses drawn afresh each time ("full jitter") bring twice the average in the first second.
+- The span is a second, and later a quarter of the time away, up to a bound: who was away for a minute is back within
+  fifteen seconds.
+- Whoever has reached somebody draws a new place: the end of that may have befallen all at the same moment.
+
+[Brooker 2015, Exponential Backoff And Jitter, AWS Architecture Blog], and docs/adr/0020 for what is different.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+LONGEST_S: Final = 30.0
+"""A device's longest pause: a fleet of 10,000 that comes back from a long absence is 333 connections a second."""
+
+_FIRST_S: Final = 1.0
+_SHARE: Final = 0.25
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try, between two instants in seconds: whether it reached anybody, and whether a broker let it in."""
+
+    began: float
+    ended: float
+    was_reached: bool = False
+    was_let_in: bool = False
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """A line that has been away since `lost`, in seconds; it pauses `pause_s`, and never more than `longest_s`.
+
+    `has_place` once a pause was drawn since anybody was reached.
+    """
+
+    lost: float
+    longest_s: float = LONGEST_S
+    pause_s: float = 0.0
+    has_place: bool = False
+
+    def after(self, attempt: Attempt, chance: float) -> Self:
+        """The pause after a try that has come to its end; `chance` lies between 0 and 1, evenly."""
+        held = attempt.was_let_in and attempt.ended - attempt.began > self.pause_s  # and was not thrown out at once
+        lost = attempt.ended if held else self.lost
+        span = span_s(attempt.ended - lost, self.longest_s)
+        keeps_place = self.has_place and not attempt.was_reached
+        return replace(self, lost=lost, pause_s=span if keeps_place else span * chance, has_place=True)
+
+
+def span_s(away_s: float, longest_s: float = LONGEST_S) -> float:
+    """Within how many seconds those try again, each once, who have been away for so many."""
+    return min(max(_FIRST_S, _SHARE * away_s), longest_s)

@@ -11,6 +11,7 @@ import pytest
 
 from mizzle.codecs.hadamard import Hadamard
 from mizzle.device.enrol import broker_password
+from mizzle.device.states import Bounds
 from mizzle.device.task import Decline, Task
 from mizzle.device.train import ENVIRONMENT, Device, _declines
 from mizzle.errors import Away, Misconfigured
@@ -140,6 +141,36 @@ def test_a_device_that_starts_again_sends_what_waited_with_the_same_bytes_and_wi
         assert gateway.heard.next(Delivered) == first
         after(gateway, again.device, lambda: receipts(tmp_path) == [(first.id, 1)])
     assert len(gateway.heard.so_far(Enrolment)) == 1
+
+
+def test_at_the_cap_of_its_outbox_a_device_trains_no_more_forgets_nothing_and_goes_on_sending_until_there_is_room(
+    barn: Federation, name: str, tmp_path: Path
+) -> None:
+    world, most = MemoryWorld(), Bounds().updates
+    device, gateway = device_in(world, tmp_path, barn.token(name)), Gateway(world.bus("gateway"), barn)
+    trained: list[int] = []
+    device.on_trained = lambda invitation: trained.append(invitation.window)
+    gateway.gives_receipts = False
+    with Running(device):
+        present(gateway)
+        kept = []
+        for window in range(1, most + 1):
+            gateway.invite(name, window)
+            kept.append((gateway.heard.next(Delivered).id, window))
+        gateway.invite(name, most + 1)
+        declined = gateway.heard.next(Declined)
+        assert (declined.window, declined.reason) == (most + 1, "outbox-full")
+        assert (waiting(tmp_path), sends(tmp_path)) == (kept, most)
+        world.cut(name)
+        present(gateway, online=False)
+        gateway.gives_receipts = True
+        world.mend(name)
+        after(gateway, device, lambda: waiting(tmp_path) == [])
+        assert sorted(receipts(tmp_path)) == sorted(kept)
+        gateway.invite(name, most + 2)
+        fresh = gateway.heard.next(Delivered, lambda delivered: delivered.update.window == most + 2)
+        after(gateway, device, lambda: receipts(tmp_path)[-1] == (fresh.id, most + 2))
+    assert trained == [window for _, window in [*kept, (fresh.id, most + 2)]]
 
 
 def test_while_it_trains_the_line_is_tended(world: World, gateway: Gateway, device: Device, name: str) -> None:

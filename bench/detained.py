@@ -1,4 +1,4 @@
-"""A device of `bench.rejoin`, as its owner would write it: next to nothing is learned, and it takes as long as it takes.
+"""A device of `bench.rejoin`, as its owner would write it: it learns next to nothing, and takes its time for it.
 
 Each task says so with a JSON line, and is done when nobody holds the file that DETAINED_BY names: its line can be cut
 in between, so that a device has trained and cannot send. To be run by `services.local.fleet`.

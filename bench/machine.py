@@ -41,7 +41,7 @@ class Watch:
 
 
 def allow_many_files() -> None:
-    """Every device has a socket, here or in a process that inherits the limit, and one at the broker; some have files."""
+    """Let this process and those that it starts have as many sockets and files as the system allows."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 

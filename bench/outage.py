@@ -38,7 +38,7 @@ from mizzle.envelope import unseal
 from mizzle.errors import Away
 from mizzle.messages import Receipt
 from mizzle.plan import Plan, from_toml
-from mizzle.transport.backoff import LONGEST_S
+from mizzle.transport.backoff import LONGEST_S, span_s
 from services.local.faults import FaultProxy, Mode
 from services.local.federation import SERVICES, running
 from services.local.fleet import Fleet, Wrist
@@ -135,7 +135,7 @@ class Story:
         self._await("got the receipt of its update", lambda: not self._without("receipts"))
         last_receipt_s = self._last_receipt() - time.time() + time.monotonic() - opened
         used = {name: spent - before[name] for name, spent in self._cpu().items()}
-        comeback = Comeback(tuple(at - opened for at in self.way.accepted if at >= opened))
+        comeback = Comeback(tuple(at - opened for at in self.way.accepted if at >= opened), span_s(opened - cut))
         self._await("come to the end of the second window", self._is_over)
         peaks = {name: peak_mb(self.system.processes[name].pid) for name in self._names}
         outcomes, later = self._outcomes()

@@ -17,19 +17,24 @@ MOST_RUSH: Final = 2.0
 
 @dataclass(frozen=True)
 class Comeback:
-    """When connections came after the way was open again, in seconds from then, sorted."""
+    """When connections came after the way was open again, in seconds from then, sorted.
+
+    `promised_s` is the span in which the devices were to come, by their backoff. Those who all come in one moment have
+    a span of nothing, and a mean as high as you like: so the mean is that of the promised span, or of a longer one.
+    """
 
     at: tuple[float, ...]
+    promised_s: float
 
     @property
     def span_s(self) -> float:
-        """How long it took from the first to the last; a second at least, for less has no second to compare."""
-        return max(1.0, self.at[-1] - self.at[0]) if self.at else 1.0
+        """How long it took from the first to the last."""
+        return self.at[-1] - self.at[0] if self.at else 0.0
 
     @property
     def mean(self) -> float:
         """Connections in a second, on average."""
-        return len(self.at) / self.span_s
+        return len(self.at) / max(self.span_s, self.promised_s)
 
     @property
     def most(self) -> int:
@@ -81,6 +86,7 @@ def figures(ran: Rejoined) -> dict[str, Any]:
         "reconnections": len(back.at),
         "first_reconnection_s": round(back.at[0], 2) if back.at else None,
         "reconnection_span_s": round(back.span_s, 2),
+        "promised_span_s": round(back.promised_s, 2),
         "reconnections_a_second": round(back.mean, 2),
         "most_in_a_second": back.most,
         "most_over_mean": round(back.rush, 3),
@@ -100,6 +106,8 @@ def complaints(ran: Rejoined) -> Sequence[str]:
     found = []
     if ran.ended != ran.devices:
         found.append(f"{ran.devices} updates waited through the outage, and {ran.ended} have a receipt")
+    if len(ran.comeback.at) < ran.devices:
+        found.append(f"{ran.devices} devices were to come back, and {len(ran.comeback.at)} connections came")
     if ran.comeback.rush > MOST_RUSH:
         most, mean = ran.comeback.most, ran.comeback.mean
         found.append(f"{most} devices came back in one second, wanted at most {MOST_RUSH} times the mean of {mean:.1f}")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from services.runtime.equipment import Equipment
 
 GATEWAY = hop("gateway")
-MOST_BACKOFF_S = 5.0  # the broker is a neighbour, and a whole fleet waits for us
+MOST_BACKOFF_S = 2.0  # the broker is a neighbour, and a whole fleet waits for us
 
 
 def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:

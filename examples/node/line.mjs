@@ -1,10 +1,10 @@
 // The line to the broker (schemas/README.md, section 2), and doing things again at growing intervals.
 import mqtt from "mqtt";
 
-const [FIRST_PAUSE_MS, LONGEST_PAUSE_MS] = [250, 60_000];
+const [SHORTEST_SPAN_MS, LONGEST_SPAN_MS] = [1000, 30_000];
 const jitter = (milliseconds) => milliseconds * (0.5 + Math.random());
 
-// An MQTT 5 session that comes back by itself, with growing pauses; nothing is published while it is down.
+// An MQTT 5 session that comes back by itself, among many that were lost together; nothing is published while it is down.
 export function connect(broker, name, { password, will, sessionExpiryInterval = 1_209_600 } = {}) {
   const user = new URL(broker).username;
   const line = mqtt.connect(broker, {
@@ -15,15 +15,17 @@ export function connect(broker, name, { password, will, sessionExpiryInterval = 
     clean: sessionExpiryInterval === 0,
     keepalive: 30,
     resubscribe: false,
-    reconnectPeriod: FIRST_PAUSE_MS,
+    reconnectPeriod: SHORTEST_SPAN_MS,
     properties: { sessionExpiryInterval, receiveMaximum: 100 },
     ...(will ? { will: { ...will, qos: 1, retain: true } } : {}),
   });
-  let pause = FIRST_PAUSE_MS;
-  line.on("connect", () => (pause = FIRST_PAUSE_MS));
+  let [lost, wasLetIn, hasPlace] = [Date.now(), false, false];
+  line.on("connect", () => (wasLetIn = true));
   line.on("close", () => {
-    line.options.reconnectPeriod = jitter(pause);
-    pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
+    if (wasLetIn) [lost, wasLetIn, hasPlace] = [Date.now(), false, false];
+    const span = Math.min(Math.max(SHORTEST_SPAN_MS, (Date.now() - lost) / 4), LONGEST_SPAN_MS);
+    line.options.reconnectPeriod = hasPlace ? span : Math.max(1, span * Math.random()); // 0 would mean never
+    hasPlace = true;
   });
   line.on("error", (error) => console.error(`the line to ${broker}: ${error.message || error.code}`));
   return line;

@@ -21,7 +21,9 @@ from typing import Final, Self
 LONGEST_S: Final = 30.0
 """A device's longest pause: a fleet of 10,000 that comes back from a long absence is 333 connections a second."""
 
-_FIRST_S: Final = 1.0
+SHORTEST_S: Final = 1.0
+"""A line that was lost for a moment is tried again within so much."""
+
 _SHARE: Final = 0.25
 
 
@@ -58,4 +60,4 @@ class Backoff:
 
 def span_s(away_s: float, longest_s: float = LONGEST_S) -> float:
     """Within how many seconds those try again, each once, who have been away for so many."""
-    return min(max(_FIRST_S, _SHARE * away_s), longest_s)
+    return min(max(SHORTEST_S, _SHARE * away_s), longest_s)

@@ -18,6 +18,7 @@ from mizzle.messages import Decline
 from mizzle.plan import PlugIn
 from mizzle.registry import plug_in
 from mizzle.terms import bound_of
+from mizzle.transport import backoff
 from services.gateway import allowance
 from services.gateway.receive import EXPIRES_MS
 from tests.contract.test_vectors import VECTORS
@@ -39,6 +40,7 @@ def test_every_number_of_the_table_is_the_codes() -> None:
         "session expiry, s": asyncapi.SESSION_EXPIRY_S,
         "keep-alive, s": asyncapi.KEEPALIVE_S,
         "receive maximum": asyncapi.RECEIVE_MAXIMUM,
+        "span of a reconnection, ms": f"{1000 * backoff.SHORTEST_S:.0f} to {1000 * backoff.LONGEST_S:.0f}",
         "enrolment again after, ms": " to ".join(map(str, ENROLMENT_RETRY_MS)),
         "update again after, ms": " to ".join(map(str, UPDATE_RETRY_MS)),
         "messages of a device at once, at most": allowance.AT_ONCE,

@@ -29,7 +29,7 @@ import msgspec
 import numpy as np
 from safetensors.numpy import save
 
-from bench.machine import allow_many_files, watch
+from bench.machine import Watch, allow_many_files, watch
 from bench.proc import cpu_s, peak_mb
 from bench.rejoined import Comeback, Rejoined
 from mizzle.codec import decode
@@ -122,31 +122,23 @@ class Story:
 
     def played(self, offline_s: float) -> Rejoined:
         """The story from the first device to the verdict."""
-        with _held(self.system.folder / "gate") as gate:
-            self._start(gate)
-            self._await("trained for the first window", lambda: self._training == len(self.devices))
-            machine = watch(self.system.folder)
-            self.way.switch(Mode.CUT)
-            cut = time.monotonic()
-        self._await("kept its update", lambda: not self._without("waiting"))
+        machine, cut = self._left()
         self._tend_until(cut + offline_s)
         opened, before = time.monotonic(), self._cpu()
         self.way.switch(Mode.PASS_ON)
         self._await("got the receipt of its update", lambda: not self._without("receipts"))
-        last_receipt_s = self._last_receipt() - time.time() + time.monotonic() - opened
         used = {name: spent - before[name] for name, spent in self._cpu().items()}
-        comeback = Comeback(tuple(at - opened for at in self.way.accepted if at >= opened), span_s(opened - cut))
         self._await("come to the end of the second window", self._is_over)
         peaks = {name: peak_mb(self.system.processes[name].pid) for name in self._names}
-        outcomes, later = self._outcomes()
         self.system.processes.stop_all()
+        outcomes, later = self._outcomes()
         status, verdict = self._verdict()
         return Rejoined(
             devices=len(self.devices),
             offline_s=offline_s,
-            comeback=comeback,
+            comeback=self._comeback(opened, opened - cut),
             outcomes=outcomes,
-            last_receipt_s=last_receipt_s,
+            last_receipt_s=self._last_receipt() - opened,
             later=later,
             cpu_s=used,
             peak_mb=peaks,
@@ -154,6 +146,21 @@ class Story:
             verdict_status=status,
             machine=machine.end(),
         )
+
+    def _left(self) -> tuple[Watch, float]:
+        """Let every device train, cut the way while it does, and let it be done; the machine as it was, and when."""
+        with _held(self.system.folder / "gate") as gate:
+            self._start(gate)
+            self._await("begun to train for the first window", lambda: self._training == len(self.devices))
+            machine = watch(self.system.folder)
+            self.way.switch(Mode.CUT)
+            cut = time.monotonic()
+        self._await("kept its update", lambda: not self._without("waiting"))
+        return machine, cut
+
+    def _comeback(self, opened: float, away_s: float) -> Comeback:
+        """The connections since the way was opened, and within what time the devices were to make them."""
+        return Comeback(tuple(at - opened for at in self.way.accepted if at >= opened), span_s(away_s))
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -206,9 +213,10 @@ class Story:
         return sum(not _rows(outbox, f"SELECT 1 FROM {table} WHERE window = 1") for outbox in self._outboxes)  # noqa: S608
 
     def _last_receipt(self) -> float:
-        """When the last receipt of the first window was kept, by the wall clock in seconds."""
+        """When the last receipt of the first window was kept, by the monotonic clock in seconds."""
         query = "SELECT max(at) FROM receipts WHERE window = 1"
-        return max(int(_rows(outbox, query)[0][0]) for outbox in self._outboxes) / 1000
+        kept = max(int(_rows(outbox, query)[0][0]) for outbox in self._outboxes) / 1000
+        return kept - time.time() + time.monotonic()
 
     def _is_over(self) -> bool:
         """Whether nothing waits in any outbox, and every device has trained twice."""

@@ -140,7 +140,7 @@ class MqttBus:
         while not self._is_over():
             attempt = self._connection(wakeup)
             backoff = backoff.after(attempt, random.random())  # noqa: S311  # jitter is no secret
-            self._wait(wakeup, backoff.pause_s)
+            self._wait(wakeup, backoff.due)
         with self._lock:
             self._wakeup = None
             os.close(wakeup)
@@ -165,9 +165,8 @@ class MqttBus:
         self._tell()
         return Attempt(began, time.monotonic(), was_reached, self._line.generation > generation)
 
-    def _wait(self, wakeup: int, pause_s: float) -> None:
+    def _wait(self, wakeup: int, until: float) -> None:
         """Pause between two connections, and go on taking requests meanwhile."""
-        until = time.monotonic() + pause_s
         poll = select.poll()
         poll.register(wakeup, select.POLLIN)
         while (left := until - time.monotonic()) > 0 and not self._is_over():

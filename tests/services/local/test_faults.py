@@ -25,6 +25,19 @@ def test_bytes_are_passed_on_and_counted(proxy: FaultProxy) -> None:
     assert proxy.wait_until(lambda traffic: traffic.connections == 0) == Traffic(0, 6, 6, 7)
 
 
+def test_each_connection_is_noted_when_it_comes_and_none_that_is_refused(proxy: FaultProxy) -> None:
+    began = time.monotonic()
+    for _ in range(2):
+        with client_of(proxy) as client:
+            client.sendall(b"PING\r\n")
+            assert client.recv(100) == b"+PONG\r\n"
+    proxy.switch(Mode.CUT)
+    with pytest.raises(ConnectionRefusedError), client_of(proxy):
+        pass
+    first, second = proxy.accepted
+    assert began < first < second < time.monotonic()
+
+
 def test_large_answers_and_requests_pass_whole(proxy: FaultProxy) -> None:
     with redis.Redis(port=proxy.port) as client:
         client.set("blob", b"b" * 3_000_000)

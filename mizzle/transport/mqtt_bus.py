@@ -50,7 +50,7 @@ class MqttBus:
     `close` waits up to `goodbye_s` for what is queued.
 
     Raises:
-        Misconfigured: `url` is no such address.
+        Misconfigured: `url` is no such address, or `max_backoff_s` is not more than 0.
     """
 
     def __init__(  # noqa: PLR0913  # each is a setting of MQTT's or a bound
@@ -69,6 +69,10 @@ class MqttBus:
         queue_bytes: int = 64 * 1024 * 1024,
         goodbye_s: float = 2.0,
     ) -> None:
+        if max_backoff_s <= 0:
+            raise Misconfigured(
+                f"max_backoff_s, the longest pause between two tries, is more than 0, got {max_backoff_s}"
+            )
         terms = Terms(session_expiry_s, receive_maximum, receive_bytes, manual_ack, keepalive_s)
         self._line = Line(_address(url, client_id, password), terms, will, self._settled)
         self._max_backoff_s, self._queue_bytes, self._goodbye_s = max_backoff_s, queue_bytes, goodbye_s

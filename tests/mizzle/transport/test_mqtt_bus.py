@@ -164,3 +164,8 @@ def test_a_publication_without_its_acknowledgement_is_sent_again_on_the_next_con
 def test_an_address_that_is_none_is_refused_by_name(url: str) -> None:
     with pytest.raises(Misconfigured, match="mqtt://HOST:PORT"):
         MqttBus(url, DEVICE)
+
+
+def test_a_line_that_would_be_tried_without_a_pause_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="more than 0, got 0"):
+        line(1883, max_backoff_s=0.0)

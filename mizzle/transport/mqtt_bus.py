@@ -71,7 +71,7 @@ class MqttBus:
     ) -> None:
         if max_backoff_s <= 0:
             raise Misconfigured(
-                f"max_backoff_s, the longest pause between two tries, is more than 0, got {max_backoff_s}"
+                f"max_backoff_s, the longest pause of a line, is more than 0, got {max_backoff_s}"
             )
         terms = Terms(session_expiry_s, receive_maximum, receive_bytes, manual_ack, keepalive_s)
         self._line = Line(_address(url, client_id, password), terms, will, self._settled)

@@ -70,9 +70,7 @@ class MqttBus:
         goodbye_s: float = 2.0,
     ) -> None:
         if max_backoff_s <= 0:
-            raise Misconfigured(
-                f"max_backoff_s, the longest pause of a line, is more than 0, got {max_backoff_s}"
-            )
+            raise Misconfigured(f"max_backoff_s, the longest pause of a line, is more than 0, got {max_backoff_s}")
         terms = Terms(session_expiry_s, receive_maximum, receive_bytes, manual_ack, keepalive_s)
         self._line = Line(_address(url, client_id, password), terms, will, self._settled)
         self._max_backoff_s, self._queue_bytes, self._goodbye_s = max_backoff_s, queue_bytes, goodbye_s

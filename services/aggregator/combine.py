@@ -83,7 +83,7 @@ def _opened(ground: Ground, window: Window, attached: Mapping[bytes, bytes]) -> 
     base = ground.model if window.base.digest == ground.plan.model.digest else attached.get(window.base.digest)
     if base is None:
         raise Away(f"window {window.number} starts from model {window.base.digest.hex()}, which no store gave us")
-    return sums.opened(window, base, _memory(window, attached))
+    return sums.opened(window, base, _memory(window, attached), is_buffered=ground.plan.window.is_buffered)
 
 
 def _memory(window: Window, attached: Mapping[bytes, bytes]) -> dict[str, Vector]:

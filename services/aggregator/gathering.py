@@ -36,14 +36,16 @@ class Gathering(msgspec.Struct):
     sealed    has been said as an Aggregate; kept for a Rejection, until the ledger closes the window
     given up  has been booked as an Abandonment; kept so that it is booked once
 
-    `members` are in the sum. `arrived` are the envelopes of the window's own cohort, contents that were refused among
-    them; folded updates ride along and count towards neither goal nor quorum. `memory` is what the strategy
-    remembers of the windows before it. `rotated` and `plain` are the two sums; each is None until an update is added to
-    it, since most windows need only one, and all of this is written to Redis again and again.
+    `members` are in the sum. `arrived` are the envelopes that count towards goal and quorum, contents that were
+    refused among them: those of the window's own cohort, while folded updates ride along; all of them where the window
+    `is_buffered`. `memory` is what the strategy remembers of the windows before it. `rotated` and `plain` are the two
+    sums; each is None until an update is added to it, since most windows need only one, and all of this is written to
+    Redis again and again.
     """
 
     window: Window
     base: bytes
+    is_buffered: bool = False
     memory: dict[str, np.ndarray] = {}
     rotated: np.ndarray | None = None
     plain: np.ndarray | None = None
@@ -70,14 +72,14 @@ class Gathering(msgspec.Struct):
         return tuple(Member(id=update, weight=part.weight) for update, part in sorted(self.members.items()))
 
 
-def opened(window: Window, base: bytes, memory: dict[str, Vector]) -> Gathering:
-    """An empty sum for `window`, whose members begin at the model `base`."""
-    return Gathering(window, base, memory)
+def opened(window: Window, base: bytes, memory: dict[str, Vector], *, is_buffered: bool) -> Gathering:
+    """An empty sum for `window`, whose model is `base`."""
+    return Gathering(window, base, is_buffered, memory)
 
 
 def arrive(gathering: Gathering, charge: Charge) -> None:
-    """Count the envelope of `charge` if it is one of the window's own: named in it, not folded into it."""
-    if charge.staleness == 0:
+    """Count the envelope of `charge`, unless it was folded into a window that counts its own cohort."""
+    if gathering.is_buffered or charge.staleness == 0:
         gathering.arrived.add(charge.id)
 
 

@@ -231,7 +231,7 @@ def test_a_contradiction_is_refused_by_its_names(text: str, named: str) -> None:
         (changed("goal = 12", "goal = 0"), r"\$\.window\.goal"),
         (changed("goal = 12", "goal = 12.0"), r"\$\.window\.goal"),
         (changed("goal = 12", "goal = true"), r"\$\.window\.goal"),
-        (changed('"rounds"', '"buffered"'), r"\$\.window\.mode"),
+        (changed('"rounds"', '"steady"'), r"\$\.window\.mode"),
         (least(window="deadline_s = nan"), "window: deadline_s is a finite number"),
         (least(window="deadline_s = inf"), "window: deadline_s is a finite number"),
         (least(window="deadline_s = 0"), r"\$\.window\.deadline_s"),

@@ -238,6 +238,7 @@ class Charge(Message, tag="charge.v1"):
     """
 
     id: UpdateId
+    device: DeviceId
     window: WindowNumber
     weight: Weight
     staleness: Staleness

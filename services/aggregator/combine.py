@@ -141,8 +141,7 @@ def _sealed(ground: Ground, state: State, gathering: Gathering, key: bytes) -> M
     It is abandoned if the crowd is too small, or if a plug-in misbehaves: it would again, and nobody shall wait for a
     window that never ends (I31). Then the noise counts as drawn.
     """
-    crowd = ground.plan.privacy.minimum_crowd
-    if len(gathering.arrived) < gathering.window.quorum or len(gathering.members) < crowd:
+    if len(gathering.arrived) < gathering.window.quorum or gathering.crowd < ground.plan.privacy.minimum_crowd:
         return _given_up(state, gathering)
     window = gathering.window
     sigma = mechanism_of(ground.plan).sigma(window.weight_cap, window.bound)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mizzle.grid import Coded, Grid, Integers, Sparse, Vector, add, add_sparse, rotate_back
 from mizzle.messages import Charge, Member, Rejection, Window
-from mizzle.vocabulary import Seed, UpdateId, Weight
+from mizzle.vocabulary import DeviceId, Seed, UpdateId, Weight
 
 OPEN: Final = "open"
 DUE: Final = "due"
@@ -22,8 +22,9 @@ GIVEN_UP: Final = "given up"
 
 
 class Part(msgspec.Struct, frozen=True):
-    """How an update is in the sum: with this weight, coded with this seed."""
+    """How an update is in the sum: of this device, with this weight, coded with this seed."""
 
+    device: DeviceId
     weight: Weight
     seed: Seed
 
@@ -67,6 +68,11 @@ class Gathering(msgspec.Struct):
         is_over = len(self.arrived) >= self.window.goal or now >= self.window.deadline
         return self.phase == DUE or (self.phase == OPEN and is_over)
 
+    @property
+    def crowd(self) -> int:
+        """How many devices the members are of: one that came late may have two updates in a window."""
+        return len({part.device for part in self.members.values()})
+
     def listed(self) -> tuple[Member, ...]:
         """The members by id, so that an aggregate does not tell the order in which they came."""
         return tuple(Member(id=update, weight=part.weight) for update, part in sorted(self.members.items()))
@@ -85,7 +91,7 @@ def arrive(gathering: Gathering, charge: Charge) -> None:
 
 def put_in(gathering: Gathering, charge: Charge, coded: Coded, grid: Grid) -> None:
     """Make the update a member."""
-    part = Part(charge.weight, charge.seed)
+    part = Part(charge.device, charge.weight, charge.seed)
     _sum(gathering, part, coded, grid, sign=1)
     gathering.members[charge.id] = part
     arrive(gathering, charge)

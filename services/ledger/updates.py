@@ -201,6 +201,7 @@ def charges_in(tx: Connection, federation: str, window: int, only: bytes | None 
     return [
         Charge(
             id=row.id,
+            device=row.device,
             window=window,
             weight=row.weight,
             staleness=row.staleness,

@@ -79,10 +79,10 @@ class Conveyor:
         self.carry(booked=[opening(len(self.windows), cohort)])
         return self.windows[-1]
 
-    def tick(self, seconds: float = 0, entropy: str = "noise") -> None:
-        """Let time pass for every service, so many seconds after `NOW`."""
+    def tick(self, seconds: float = 0, entropy: str = "noise", only: str = "") -> None:
+        """Let time pass for every service or for this one, so many seconds after `NOW`."""
         moment = Tick(NOW + round(seconds * 1000), hashlib.sha256(entropy.encode()).digest())
-        for service in STEPS:
+        for service in (only,) if only else STEPS:
             self._step(service, moment, queue := deque[tuple[bool, Message]]())
             self._carry(queue)
 

@@ -10,7 +10,7 @@ An envelope is 100 bytes of fixed layout and the header, which is one message as
     5       1      0
     6       2      length of the header, big-endian, at most 4096
     8       4      parameter epoch, big-endian
-    12      8      counter, big-endian, grows with every message that a device's key signs; of the federation's, an instant
+    12      8      counter, big-endian, grows with every message that a device's key signs; a server's is an instant
     20      16     key id: the first 16 bytes of the public key's SHA-256
     36      64     Ed25519 signature
     100     …      header

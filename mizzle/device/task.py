@@ -132,7 +132,9 @@ def _until(order: Train) -> int:
     """When to stop, by this device's clock: a tenth of the time left, two seconds at most, is for coding and sending.
 
     The deadline is the server's: a clock here that is slow would miss it, so no task takes longer than a whole window.
+    Where the plan has updates of ended windows count in later ones, a task may go on for its grace besides.
     """
-    start = now()
-    left = min(order.invitation.deadline - start, round(order.plan.window.deadline_s * 1000))
+    start, window = now(), order.plan.window
+    grace = round(window.grace_s * 1000)
+    left = min(order.invitation.deadline - start, round(window.deadline_s * 1000)) + grace
     return start + left - min(left // 10, _LONGEST_MARGIN_MS)

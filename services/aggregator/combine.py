@@ -83,7 +83,7 @@ def _opened(ground: Ground, window: Window, attached: Mapping[bytes, bytes]) -> 
     base = ground.model if window.base.digest == ground.plan.model.digest else attached.get(window.base.digest)
     if base is None:
         raise Away(f"window {window.number} starts from model {window.base.digest.hex()}, which no store gave us")
-    return sums.opened(window, base, _memory(window, attached))
+    return sums.opened(window, base, _memory(window, attached), is_buffered=ground.plan.window.is_buffered)
 
 
 def _memory(window: Window, attached: Mapping[bytes, bytes]) -> dict[str, Vector]:
@@ -141,8 +141,7 @@ def _sealed(ground: Ground, state: State, gathering: Gathering, key: bytes) -> M
     It is abandoned if the crowd is too small, or if a plug-in misbehaves: it would again, and nobody shall wait for a
     window that never ends (I31). Then the noise counts as drawn.
     """
-    crowd = ground.plan.privacy.minimum_crowd
-    if len(gathering.arrived) < gathering.window.quorum or len(gathering.members) < crowd:
+    if len(gathering.arrived) < gathering.window.quorum or gathering.crowd < ground.plan.privacy.minimum_crowd:
         return _given_up(state, gathering)
     window = gathering.window
     sigma = mechanism_of(ground.plan).sigma(window.weight_cap, window.bound)

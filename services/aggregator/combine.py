@@ -69,10 +69,14 @@ def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
             return _rejected(ground, state, gathering, members, attached)
         case Told(Closed() as closed), _:
             return Moved(_closed(state, closed))
-        case Tick(now, entropy), Gathering() as gathering if gathering.is_ready(now):
+        case Tick(now, entropy), Gathering() as gathering if gathering.is_ready(now, _lasts_ms(ground)):
             return _sealed(ground, state, gathering, entropy)
         case _:  # repeated, late or another window's: at-least-once delivery makes these everyday
             return Moved(state)
+
+
+def _lasts_ms(ground: Ground) -> int:
+    return round(ground.plan.window.deadline_s * 1000)
 
 
 def _newest(state: State) -> int:

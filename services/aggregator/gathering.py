@@ -13,7 +13,7 @@ import numpy as np
 
 from mizzle.grid import Coded, Grid, Integers, Sparse, Vector, add, add_sparse, rotate_back
 from mizzle.messages import Charge, Member, Rejection, Window
-from mizzle.vocabulary import DeviceId, Seed, UpdateId, Weight
+from mizzle.vocabulary import DeviceId, Instant, Seed, UpdateId, Weight
 
 OPEN: Final = "open"
 DUE: Final = "due"
@@ -42,6 +42,9 @@ class Gathering(msgspec.Struct):
     `is_buffered`. `memory` is what the strategy remembers of the windows before it. `rotated` and `plain` are the two
     sums; each is None until an update is added to it, since most windows need only one, and all of this is written to
     Redis again and again.
+
+    `began` is the first tick since it was opened. The window is over at its deadline, and after as long as windows last
+    besides: a clock that was set back would keep it open for a day.
     """
 
     window: Window
@@ -53,6 +56,7 @@ class Gathering(msgspec.Struct):
     phase: Literal["open", "due", "sealed", "given up"] = OPEN
     members: dict[UpdateId, Part] = {}
     arrived: set[UpdateId] = set()
+    began: Instant | None = None
 
     def lacks(self, charge: Charge) -> bool:
         """Whether this charge is for us and new: at-least-once delivery brings it again."""
@@ -63,10 +67,12 @@ class Gathering(msgspec.Struct):
         is_ours = self.phase in {SEALED, DUE} and rejection.window == self.window.number
         return tuple(update for update in rejection.members if is_ours and update in self.members)
 
-    def is_ready(self, now: int) -> bool:
-        """Whether the window is to be sealed, or given up: at its goal, at its deadline, or once more."""
-        is_over = len(self.arrived) >= self.window.goal or now >= self.window.deadline
-        return self.phase == DUE or (self.phase == OPEN and is_over)
+    def is_ready(self, now: int, lasts_ms: int) -> bool:
+        """Whether the window is to be sealed, or given up: at its goal, when its time is over, or once more."""
+        if self.began is None or now < self.began:
+            self.began = now
+        is_over = now >= self.window.deadline or now - self.began >= lasts_ms
+        return self.phase == DUE or (self.phase == OPEN and (is_over or len(self.arrived) >= self.window.goal))
 
     @property
     def crowd(self) -> int:

@@ -72,6 +72,13 @@ def test_the_ledger_is_asked_again_only_when_it_has_not_answered_for_a_while() -
     assert len(openings(*present(6), tick(), tick(1), tick(5.001), tick(6))) == 2
 
 
+def test_a_clock_that_is_set_back_keeps_the_next_window_from_nobody() -> None:
+    """What was asked a day from now is asked again at once, and a quorum waits no longer than it did."""
+    assert len(openings(*present(6), tick(), tick(-86_400), tick(-86_400 + 5))) == 2
+    back = [*present(2), tick(), tick(59), tick(-86_400)]
+    assert (len(openings(*back, tick(-86_400 + 59))), len(openings(*back, tick(-86_400 + 60)))) == (0, 1)
+
+
 def test_who_has_no_budget_left_is_not_asked_for_and_the_ledger_is_asked_again_at_once() -> None:
     poor = Told(Exhausted(devices=("device-1", "device-2")))
     first, second = openings(*present(8), tick(), poor, tick(1))

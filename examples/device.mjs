@@ -19,6 +19,9 @@ const { MIZZLE_BROKER: broker, MIZZLE_HOME: folder, MIZZLE_TOKEN: token, MIZZLE_
 const [ENROLMENT_MS, UPDATE_MS, MOST_WAITING] = [[2_000, 60_000], [10_000, 600_000], 64];
 const LONGEST_MS = 2 ** 31 - 1; // that a timer of Node's waits; a longer one would fire at once
 
+const UNKNOWN_MS = 60_000; // how long a window is taken to last whose plan is not here yet
+
+const now = () => Math.round(performance.timeOrigin + performance.now()); // it does not jump, whatever clock is set
 const tell = (event) => console.log(JSON.stringify(event));
 const up = ({ federation, device }, kind) => `mz/1/${federation}/up/${shard(device)}/${device}/${kind}`;
 const to = ({ federation, device }, kind) => `mz/1/${federation}/to/${device}/${kind}`;
@@ -88,6 +91,7 @@ function takePart(home, identity, examplesFor) {
   let count = 0; // of examples, once they have been read
   let working = false;
   let queued;
+  let served = 0; // the newest instant of the server's that a receipt has told
 
   const sealed = (message, purpose) =>
     seal({ type: `${purpose}.v1`, federation, device, ...message }, purpose, home.key, identity.epoch, home.counter());
@@ -133,8 +137,16 @@ function takePart(home, identity, examplesFor) {
       throw new Refused(`a roll-back to base version ${invitation.base.version}`);
     if (invitation.window <= newest.window) return;
     home.accept(invitation.window, invitation.base.version);
-    queued = invitation;
+    queued = inOurTime(invitation);
     if (!working) work();
+  }
+
+  // The invitation with a deadline that our clock, which may be ahead, can be held to.
+  function inOurTime(invitation) {
+    if (now() < invitation.deadline || invitation.deadline <= served) return invitation;
+    const plan = blobs.get(hex(identity.plan.digest));
+    const lasts = plan ? JSON.parse(plan).window.deadline_s * 1000 : UNKNOWN_MS;
+    return { ...invitation, deadline: now() + lasts };
   }
 
   async function work() {
@@ -150,7 +162,7 @@ function takePart(home, identity, examplesFor) {
 
   // Do what an invitation asks for; the reason, if that cannot be done.
   async function learn(invitation) {
-    if (Date.now() >= invitation.deadline) return "late";
+    if (Math.max(now(), served) >= invitation.deadline) return "late";
     if (home.waiting().size >= MOST_WAITING) return "outbox-full";
     const found = await fetched(invitation).catch(() => undefined);
     if (!found) return "no-model";
@@ -182,7 +194,7 @@ function takePart(home, identity, examplesFor) {
 
   // The plan and the base model, from here or from the broker; rejects when the deadline is over.
   async function fetched({ base, deadline }) {
-    const signal = AbortSignal.timeout(Math.min(Math.max(0, deadline - Date.now()), LONGEST_MS));
+    const signal = AbortSignal.timeout(Math.min(Math.max(0, deadline - now()), LONGEST_MS));
     const wanted = [identity.plan, base].map(async ({ digest, size }) => {
       const blob = blobs.get(hex(digest)) ?? (await fetchBlob(line, federation, Buffer.from(digest), size, signal));
       return [hex(digest), blob];
@@ -199,9 +211,9 @@ function takePart(home, identity, examplesFor) {
     const layers = layersOf(after);
     const examples = examplesFor(layers);
     count = examples.length;
-    const left = Math.min(deadline - Date.now(), plan.window.deadline_s * 1000);
-    const until = Date.now() + left - Math.min(left / 10, 2000);
-    await train(layers, examples, plan.train, () => Date.now() >= until);
+    const left = Math.min(deadline - now(), plan.window.deadline_s * 1000);
+    const until = now() + left - Math.min(left / 10, 2000);
+    await train(layers, examples, plan.train, () => now() >= until);
     return after.numbers.map((number, i) => number - before.numbers[i]);
   }
 
@@ -225,6 +237,7 @@ function takePart(home, identity, examplesFor) {
     if (message.federation !== federation || message.device !== device) throw new Refused("a receipt of somebody else");
     if (!home.waiting().has(id)) return;
     home.end(message.update, body);
+    served = Math.max(served, Number(message.at));
     resending.get(id)?.();
     resending.delete(id);
     const { outcome, release, reason, why } = message.outcome;

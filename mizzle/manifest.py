@@ -93,6 +93,11 @@ def moment(instant: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=min(instant, most))
 
 
+def instant(moment: datetime) -> int:
+    """A manifest's instant as milliseconds since 1970, whole ones."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
+
+
 def sign(manifest: Manifest, sign: Callable[[bytes], bytes], public_key: bytes) -> bytes:
     """The signed manifest: the same bytes for the same manifest and key.
 

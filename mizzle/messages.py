@@ -233,10 +233,12 @@ class Charge(Message, tag="charge.v1"):
     """The ledger has admitted an update to a window and reserved its privacy loss; weight 0 is the zero update.
 
     `seed` is the rotation it was coded with, that of the window it names; `spent` is all that its device has spent or
-    reserved by now.
+    reserved by now. `staleness` is by how many windows it is late; in a buffered federation, how many versions its
+    model is older than the window's, and 0 does not say that it names this window.
     """
 
     id: UpdateId
+    device: DeviceId
     window: WindowNumber
     weight: Weight
     staleness: Staleness
@@ -311,10 +313,15 @@ class Rejection(Message, tag="rejection.v1"):
 
 
 class Closed(Message, tag="closed.v1"):
-    """A window has ended in the ledger: `version` is the release made of it, none if it was abandoned."""
+    """A window has ended in the ledger: `version` is the release made of it, none if it was abandoned.
+
+    `awaited` are the devices that are still at work for it or an earlier window, as it is said; none where a window's
+    end is also the end of its tasks, which is so in rounds.
+    """
 
     window: WindowNumber
     version: Version | None = None
+    awaited: tuple[DeviceId, ...] = ()
 
 
 # Endings --------------------------------------------------------------------------------------------------------------

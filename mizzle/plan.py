@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 Setting = bool | int | float | str | list[bool | int | float | str]
 """What a value in the plan may be, below its tables."""
 
-_Positive = Annotated[float, Meta(gt=0, le=1e12)]
+_LONGEST_S: Final = 1e12
+_Positive = Annotated[float, Meta(gt=0, le=_LONGEST_S)]
 _Whole = Annotated[int, Meta(ge=1, le=2**31)]
 _Over = Annotated[float, Meta(ge=1, le=100)]
 _Delta = Annotated[float, Meta(gt=0, lt=1)]
@@ -48,9 +49,15 @@ class Model(Table):
 
 
 class WindowPlan(Table):
-    """How long a window collects, from how many, how soon the next may open, and what becomes of latecomers."""
+    """How long a window collects, from how many, how soon the next may open, and what becomes of latecomers.
 
-    mode: Literal["rounds"]
+    rounds    each window invites a cohort on one model, and its goal counts updates of that cohort; `late` says
+              whether those of earlier windows ride along, and `max_staleness` how many windows late they may be
+    buffered  `invite` × goal devices are kept at work, and a window is sealed at `goal` updates of any model that is at
+              most `max_staleness` versions older than its own [FedBuff, arXiv:2106.06639, Alg. 1]
+    """
+
+    mode: Literal["rounds", "buffered"]
     goal: _Whole
     quorum: _Whole
     invite: _Over = 1.33
@@ -61,14 +68,27 @@ class WindowPlan(Table):
     windows: _Whole | None = None
 
     @property
+    def is_buffered(self) -> bool:
+        """Whether a window takes updates of any model that is not too old."""
+        return self.mode == "buffered"
+
+    @property
     def invited(self) -> int:
-        """How many devices a window invites: the goal and a reserve for those who drop out."""
+        """How many devices are at work when a window opens: the goal and a reserve for those who drop out."""
         return round(self.goal * self.invite)
 
     @property
     def most(self) -> int:
-        """n_max: the most updates a window's sum can hold, its own and as many folded ones."""
-        return self.invited * (2 if self.late == "fold" else 1)
+        """n_max: the most updates a window's sum can hold: its own and as many folded ones; buffered, its goal."""
+        return self.goal if self.is_buffered else self.invited * (2 if self.late == "fold" else 1)
+
+    @property
+    def grace_s(self) -> float:
+        """How long a task may go on after the deadline of the window that it is for.
+
+        Buffered, for as many windows that all last to their deadline as its update may be stale; in rounds not at all.
+        """
+        return self.deadline_s * self.max_staleness if self.is_buffered else 0.0
 
 
 class PlugIn(Table):
@@ -189,6 +209,12 @@ def refuse_contradictions(plan: Plan) -> None:
     window, privacy = plan.window, plan.privacy
     if window.quorum > window.goal:
         raise Misconfigured(f"window.quorum {window.quorum} is more than window.goal {window.goal}: lower the quorum")
+    if window.is_buffered and window.late == "refuse":
+        text = "window.late 'refuse' beside window.mode 'buffered': its windows are made of updates of earlier ones"
+        raise Misconfigured(f"{text}; use 'fold', or window.mode 'rounds'")
+    if window.grace_s > _LONGEST_S:
+        text = f"window.deadline_s × window.max_staleness is {window.grace_s:g} s, more than any clock counts"
+        raise Misconfigured(f"{text}: lower one of them")
     if privacy.minimum_crowd > window.quorum:
         text = f"window.quorum {window.quorum} is less than privacy.minimum_crowd {privacy.minimum_crowd}: raise it"
         raise Misconfigured(text)

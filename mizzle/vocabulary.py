@@ -55,7 +55,14 @@ Count = Annotated[int, Meta(ge=0, le=2**40, description="how many")]
 Size = Annotated[int, Meta(ge=0, le=2**32, description="a length in bytes")]
 Bound = Annotated[int, Meta(ge=1, le=2**40, description="S: the largest norm of an update, in units of the grid")]
 Weight = Annotated[int, Meta(ge=0, le=64, description="an update's integer weight in its window's sum; 64 is one")]
-Staleness = Annotated[int, Meta(ge=0, le=2**53, description="how many windows later than named an update is combined")]
+Staleness = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=2**53,
+        description="how much later than named an update is combined: in windows, or in model versions where buffered",
+    ),
+]
 MuSquared = Annotated[int, Meta(ge=0, le=2**62, description="a privacy loss μ² in units of 2^-32, rounded up")]
 Sigma = Annotated[
     int, Meta(ge=0, le=2**56, description="the standard deviation of the noise on the weighted integer sum")

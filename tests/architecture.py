@@ -37,6 +37,7 @@ PURE_WITHIN = (
     "services.aggregator.gathering",
     "services.aggregator.succession",
     "services.gateway.allowance",
+    "services.privacy_accountant.folding",
 )
 """What is pure beside what acts: the session and what it stands on, a bus's words, sum and model, what may be said."""
 

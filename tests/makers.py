@@ -150,7 +150,7 @@ def received(device: str, body: bytes, number: int = 1, of: Plan | None = None, 
 
 def charge(device: str, number: int = 1, **changes: Any) -> Charge:
     """The ledger's admission of a device's update to the window that it names; `changes` for a late or refused one."""
-    admitted = {"id": digest(device), "window": number, "weight": 64, "staleness": 0, "spent": 1}
+    admitted = {"id": digest(device), "device": device, "window": number, "weight": 64, "staleness": 0, "spent": 1}
     return Charge(**{**admitted, "seed": window(number).seed, **changes})
 
 

@@ -30,6 +30,7 @@ INSTALL = {
     "valkey-server": "apt install valkey-server",
     "redis-server": "apt install redis-server",
     "mosquitto_rr": "apt install mosquitto-clients",
+    "faketime": "apt install faketime",
     "node": "apt install nodejs",
     "npm": "apt install npm",
     "npm-packages": "npm ci, beside the package.json, with a registry in reach",

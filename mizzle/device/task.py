@@ -10,7 +10,7 @@ from mizzle.device.fitness import LEAST_BATTERY, MOST_CELSIUS, unfit
 from mizzle.device.senses import sensed
 from mizzle.errors import MizzleError
 from mizzle.model import named
-from mizzle.transport.clock import now
+from mizzle.transport.clock import steady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -119,7 +119,7 @@ class Task:
         return value
 
     def _may_go_on(self) -> bool:
-        at = now()
+        at = steady()
         if at >= self._until:
             return False
         if at - self._looked < _LOOK_EVERY_MS or not self.settings.keys() & {LEAST_BATTERY, MOST_CELSIUS}:
@@ -132,7 +132,9 @@ def _until(order: Train) -> int:
     """When to stop, by this device's clock: a tenth of the time left, two seconds at most, is for coding and sending.
 
     The deadline is the server's: a clock here that is slow would miss it, so no task takes longer than a whole window.
+    Where the plan has updates of ended windows count in later ones, a task may go on for its grace besides.
     """
-    start = now()
-    left = min(order.invitation.deadline - start, round(order.plan.window.deadline_s * 1000))
+    start, window = steady(), order.plan.window
+    grace = round(window.grace_s * 1000)
+    left = min(order.invitation.deadline - start, round(window.deadline_s * 1000)) + grace
     return start + left - min(left // 10, _LONGEST_MARGIN_MS)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from mizzle import topics
 from mizzle.blobs import Assembly
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from mizzle.device.events import Declined, Trained
     from mizzle.device.states import Moved, Session
 
+_UNKNOWN_MS: Final = 60_000
+"""How long a window is taken to last whose plan is not here yet."""
+
 
 def invited(state: Session, invitation: Invitation) -> Moved:
     """Take up an invitation that was verified: at once, or behind the task that is being done.
@@ -33,6 +38,7 @@ def invited(state: Session, invitation: Invitation) -> Moved:
         raise Outdated(f"a roll-back, refused: base version {version} where we had {state.newest.version}")
     if window <= state.newest.window:
         return state, (Note(f"invited to window {window} again, or late: the newest is {state.newest.window}"),)
+    invitation = _in_our_time(state, invitation)
     state = replace(state, newest=Newest(window, version))
     accept = Accept(window, version)
     if isinstance(state.work, Training):
@@ -40,6 +46,30 @@ def invited(state: Session, invitation: Invitation) -> Moved:
     state, unasked = without_fetching(state)
     state, begun = _take_up(state, invitation)
     return state, (accept, *unasked, *begun)
+
+
+def _in_our_time(state: Session, invitation: Invitation) -> Invitation:
+    """The invitation with a deadline that this device's clock can be held to.
+
+    A deadline that has passed may be an invitation that came late, or a clock that is ahead, and a device that is a day
+    ahead would never train again. Only the server's own time decides: what a receipt has told, which `_hindrance` looks
+    at. Else the window is taken to last from now on; what comes too late by it is folded or refused, with a receipt.
+    """
+    if state.now < invitation.deadline or invitation.deadline <= state.served:
+        return invitation
+    plan = _known_plan(state)
+    lasts = round(plan.window.deadline_s * 1000) if plan else _UNKNOWN_MS
+    return msgspec.structs.replace(invitation, deadline=state.now + max(1, lasts))
+
+
+def _known_plan(state: Session) -> Plan | None:
+    """The plan, if this device has fetched it and can read it."""
+    if not isinstance(state.belonging, Member):
+        return None
+    try:
+        return from_canonical(state.blobs.get(state.belonging.identity.plan.digest, b""))
+    except Misconfigured:
+        return None
 
 
 def _take_up(state: Session, invitation: Invitation) -> Moved:
@@ -59,7 +89,7 @@ def _take_up(state: Session, invitation: Invitation) -> Moved:
 def _hindrance(state: Session, invitation: Invitation) -> str | None:
     """Why this is not even begun."""
     bounds, held = state.me.bounds, sum(waiting.size for waiting in state.waiting)
-    if state.now >= invitation.deadline:
+    if max(state.now, state.served) >= invitation.deadline:
         return "late"
     # A payload is at most about as long as the model: 8 bits a parameter against 32.
     if len(state.waiting) >= bounds.updates or held + invitation.base.size > bounds.size:

@@ -69,10 +69,14 @@ def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
             return _rejected(ground, state, gathering, members, attached)
         case Told(Closed() as closed), _:
             return Moved(_closed(state, closed))
-        case Tick(now, entropy), Gathering() as gathering if gathering.is_ready(now):
+        case Tick(now, entropy), Gathering() as gathering if gathering.is_ready(now, _lasts_ms(ground)):
             return _sealed(ground, state, gathering, entropy)
         case _:  # repeated, late or another window's: at-least-once delivery makes these everyday
             return Moved(state)
+
+
+def _lasts_ms(ground: Ground) -> int:
+    return round(ground.plan.window.deadline_s * 1000)
 
 
 def _newest(state: State) -> int:
@@ -83,7 +87,7 @@ def _opened(ground: Ground, window: Window, attached: Mapping[bytes, bytes]) -> 
     base = ground.model if window.base.digest == ground.plan.model.digest else attached.get(window.base.digest)
     if base is None:
         raise Away(f"window {window.number} starts from model {window.base.digest.hex()}, which no store gave us")
-    return sums.opened(window, base, _memory(window, attached))
+    return sums.opened(window, base, _memory(window, attached), is_buffered=ground.plan.window.is_buffered)
 
 
 def _memory(window: Window, attached: Mapping[bytes, bytes]) -> dict[str, Vector]:
@@ -141,8 +145,7 @@ def _sealed(ground: Ground, state: State, gathering: Gathering, key: bytes) -> M
     It is abandoned if the crowd is too small, or if a plug-in misbehaves: it would again, and nobody shall wait for a
     window that never ends (I31). Then the noise counts as drawn.
     """
-    crowd = ground.plan.privacy.minimum_crowd
-    if len(gathering.arrived) < gathering.window.quorum or len(gathering.members) < crowd:
+    if len(gathering.arrived) < gathering.window.quorum or gathering.crowd < ground.plan.privacy.minimum_crowd:
         return _given_up(state, gathering)
     window = gathering.window
     sigma = mechanism_of(ground.plan).sigma(window.weight_cap, window.bound)

@@ -13,7 +13,7 @@ import numpy as np
 
 from mizzle.grid import Coded, Grid, Integers, Sparse, Vector, add, add_sparse, rotate_back
 from mizzle.messages import Charge, Member, Rejection, Window
-from mizzle.vocabulary import Seed, UpdateId, Weight
+from mizzle.vocabulary import DeviceId, Instant, Seed, UpdateId, Weight
 
 OPEN: Final = "open"
 DUE: Final = "due"
@@ -22,8 +22,9 @@ GIVEN_UP: Final = "given up"
 
 
 class Part(msgspec.Struct, frozen=True):
-    """How an update is in the sum: with this weight, coded with this seed."""
+    """How an update is in the sum: of this device, with this weight, coded with this seed."""
 
+    device: DeviceId
     weight: Weight
     seed: Seed
 
@@ -36,20 +37,26 @@ class Gathering(msgspec.Struct):
     sealed    has been said as an Aggregate; kept for a Rejection, until the ledger closes the window
     given up  has been booked as an Abandonment; kept so that it is booked once
 
-    `members` are in the sum. `arrived` are the envelopes of the window's own cohort, contents that were refused among
-    them; folded updates ride along and count towards neither goal nor quorum. `memory` is what the strategy
-    remembers of the windows before it. `rotated` and `plain` are the two sums; each is None until an update is added to
-    it, since most windows need only one, and all of this is written to Redis again and again.
+    `members` are in the sum. `arrived` are the envelopes that count towards goal and quorum, contents that were
+    refused among them: those of the window's own cohort, while folded updates ride along; all of them where the window
+    `is_buffered`. `memory` is what the strategy remembers of the windows before it. `rotated` and `plain` are the two
+    sums; each is None until an update is added to it, since most windows need only one, and all of this is written to
+    Redis again and again.
+
+    `began` is the first tick since it was opened. The window is over at its deadline, and after as long as windows last
+    besides: a clock that was set back would keep it open for a day.
     """
 
     window: Window
     base: bytes
+    is_buffered: bool = False
     memory: dict[str, np.ndarray] = {}
     rotated: np.ndarray | None = None
     plain: np.ndarray | None = None
     phase: Literal["open", "due", "sealed", "given up"] = OPEN
     members: dict[UpdateId, Part] = {}
     arrived: set[UpdateId] = set()
+    began: Instant | None = None
 
     def lacks(self, charge: Charge) -> bool:
         """Whether this charge is for us and new: at-least-once delivery brings it again."""
@@ -60,30 +67,37 @@ class Gathering(msgspec.Struct):
         is_ours = self.phase in {SEALED, DUE} and rejection.window == self.window.number
         return tuple(update for update in rejection.members if is_ours and update in self.members)
 
-    def is_ready(self, now: int) -> bool:
-        """Whether the window is to be sealed, or given up: at its goal, at its deadline, or once more."""
-        is_over = len(self.arrived) >= self.window.goal or now >= self.window.deadline
-        return self.phase == DUE or (self.phase == OPEN and is_over)
+    def is_ready(self, now: int, lasts_ms: int) -> bool:
+        """Whether the window is to be sealed, or given up: at its goal, when its time is over, or once more."""
+        if self.began is None or now < self.began:
+            self.began = now
+        is_over = now >= self.window.deadline or now - self.began >= lasts_ms
+        return self.phase == DUE or (self.phase == OPEN and (is_over or len(self.arrived) >= self.window.goal))
+
+    @property
+    def crowd(self) -> int:
+        """How many devices the members are of: one that came late may have two updates in a window."""
+        return len({part.device for part in self.members.values()})
 
     def listed(self) -> tuple[Member, ...]:
         """The members by id, so that an aggregate does not tell the order in which they came."""
         return tuple(Member(id=update, weight=part.weight) for update, part in sorted(self.members.items()))
 
 
-def opened(window: Window, base: bytes, memory: dict[str, Vector]) -> Gathering:
-    """An empty sum for `window`, whose members begin at the model `base`."""
-    return Gathering(window, base, memory)
+def opened(window: Window, base: bytes, memory: dict[str, Vector], *, is_buffered: bool) -> Gathering:
+    """An empty sum for `window`, whose model is `base`."""
+    return Gathering(window, base, is_buffered, memory)
 
 
 def arrive(gathering: Gathering, charge: Charge) -> None:
-    """Count the envelope of `charge` if it is one of the window's own: named in it, not folded into it."""
-    if charge.staleness == 0:
+    """Count the envelope of `charge`, unless it was folded into a window that counts its own cohort."""
+    if gathering.is_buffered or charge.staleness == 0:
         gathering.arrived.add(charge.id)
 
 
 def put_in(gathering: Gathering, charge: Charge, coded: Coded, grid: Grid) -> None:
     """Make the update a member."""
-    part = Part(charge.weight, charge.seed)
+    part = Part(charge.device, charge.weight, charge.seed)
     _sum(gathering, part, coded, grid, sign=1)
     gathering.members[charge.id] = part
     arrive(gathering, charge)

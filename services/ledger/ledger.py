@@ -81,7 +81,7 @@ class Ledger:
     def facts(self) -> list[Message]:
         """How things stand, as a service that resumes is told it."""
         with reading(self.engine) as tx:
-            return list(facts(tx, self.federation))
+            return list(facts(tx, self.plan()))
 
     def blob(self, digest: bytes) -> bytes | None:
         """The bytes with this digest; None if they are not here."""

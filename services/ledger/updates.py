@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sqlalchemy import bindparam, func, insert, or_, select, update
+from sqlalchemy import and_, bindparam, func, insert, or_, select, update
 
 from mizzle.messages import Answer, Charge
 from services.ledger.prepared import Prepared
@@ -77,6 +77,11 @@ _WEIGHT: Final = Prepared(
         UPDATES.c.window == bindparam("bound")
     )
 )
+_HELD: Final = Prepared(
+    select(func.count())
+    .select_from(UPDATES)
+    .where(UPDATES.c.federation == bindparam("of"), UPDATES.c.window == bindparam("bound"))
+)
 _ADMIT: Final = Prepared(insert(UPDATES), ["federation", *_NAMES, *(field.name for field in fields(Admission))])
 _ENDING: Final = (
     update(UPDATES)
@@ -143,6 +148,19 @@ def waiting(tx: Connection, federation: str) -> list[Row]:
     return list(_rows(tx, _in_order(select(*_ROW).where(*unbound))))
 
 
+def coming_to(tx: Connection, federation: str, window: int) -> list[Row]:
+    """What a window finds when it opens, in the order of admission: what waits, and refused ones that would have."""
+    waits = and_(UPDATES.c.window.is_(None), UPDATES.c.outcome == "open")
+    there = (UPDATES.c.federation == federation, or_(waits, UPDATES.c.window == window))
+    return list(_rows(tx, _in_order(select(*_ROW).where(*there))))
+
+
+def put_zero(tx: Connection, update_id: bytes, window: int | None) -> None:
+    """Make a refused update the zero update of this window, or of none."""
+    refused = (UPDATES.c.id == update_id, UPDATES.c.outcome == "refused", UPDATES.c.weight == 0)
+    tx.execute(update(UPDATES).where(*refused).values(window=window))
+
+
 def ended_with(tx: Connection, federation: str, window: int | None, at: int) -> list[Row]:
     """The updates that ended at the instant `at`, in this window or while they waited for another one."""
     there = (UPDATES.c.federation == federation, or_(UPDATES.c.window == window, UPDATES.c.window.is_(None)))
@@ -160,6 +178,17 @@ def late_in(tx: Connection, federation: str, window: int) -> int:
     return int(tx.execute(select(func.count()).select_from(UPDATES).where(*there)).scalar_one())
 
 
+def held_in(tx: Connection, federation: str, window: int) -> int:
+    """How many updates are bound to this window, zero updates among them."""
+    return int(_HELD.scalar(tx, {"of": federation, "bound": window}))
+
+
+def senders(tx: Connection, federation: str, named_window: int) -> set[str]:
+    """The devices that have sent an update for this window."""
+    there = (UPDATES.c.federation == federation, UPDATES.c.named_window == named_window)
+    return set(tx.execute(select(UPDATES.c.device).where(*there)).scalars())
+
+
 def charges_in(tx: Connection, federation: str, window: int, only: bytes | None = None) -> list[Charge]:
     """What an open window holds, as the aggregator is told it: open updates, and refused ones as the zero update."""
     there = (UPDATES.c.federation == federation, UPDATES.c.window == window)
@@ -172,6 +201,7 @@ def charges_in(tx: Connection, federation: str, window: int, only: bytes | None 
     return [
         Charge(
             id=row.id,
+            device=row.device,
             window=window,
             weight=row.weight,
             staleness=row.staleness,

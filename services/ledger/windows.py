@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from sqlalchemy import bindparam, insert, select, update
 
 from mizzle.codec import decode, encode
-from mizzle.messages import Closed, Window
+from mizzle.messages import Window
 from services.ledger.tables import WINDOWS
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ class Found:
         return self.state == "open"
 
     @property
-    def closed(self) -> Closed:
-        """How it ended, as it is said to others."""
-        return Closed(window=self.window.number, version=self.version)
+    def next_version(self) -> int:
+        """The version of the model that the window after it starts from, as far as it is known."""
+        return self.window.base.version if self.version is None else self.version
 
 
 _OURS: Final = select(WINDOWS).where(WINDOWS.c.federation == bindparam("of"))

@@ -70,7 +70,15 @@ def _admitted(page: Page, verdict: Verdict, named: Window | None, decided: Bind 
 
 
 def _charge(row: Row, bind: Bind, seed: bytes, spent: int) -> Charge:
-    return Charge(id=row.id, window=bind.window, weight=bind.weight, staleness=bind.staleness, seed=seed, spent=spent)
+    return Charge(
+        id=row.id,
+        device=row.device,
+        window=bind.window,
+        weight=bind.weight,
+        staleness=bind.staleness,
+        seed=seed,
+        spent=spent,
+    )
 
 
 def _waiting(heard: Verdict | Refusal) -> Row:

@@ -3,11 +3,18 @@
 Everything that the accountant must know stands in the ledger, so its state is empty and its step books what it hears.
 What is decided here is given what the ledger holds, and says what the ledger shall hold:
 
-    bind     in the open window: an update of this window with full weight, a late one with the weight of its staleness
-    wait     the window that it names has ended, and no window has room for it: the next opening decides
+    bind     in the open window, with the weight of its staleness; the window's own updates have full weight
+    wait     no window that may have it has room: the next opening decides
     refuse   for ever; where only the content is at fault it still arrived, and is the zero update in its window
 
-A window holds its whole cohort. Late updates take what room is left, so that they never keep out those who are in time.
+**In rounds** a window holds its whole cohort. An update is late once the window that it names has ended, and its
+staleness τ is how many windows later it is combined. Late updates take what room is left, so that they never keep out
+those who are in time.
+
+**Buffered**, a window holds as many updates as its goal, whichever windows they name, in the order in which they are
+admitted, so it seals with exactly those. τ is how many versions newer the window's base is than the one that the update
+was trained from [FedBuff, arXiv:2106.06639, Sec. 3]: a window that was abandoned made no version and makes nothing
+staler, and the updates of two windows on one base are equally fresh.
 """
 
 from __future__ import annotations
@@ -26,6 +33,7 @@ from mizzle.messages import ModelRef, Update, Verdict, Window
 from mizzle.moves import Ground, Moved, Tick, Told
 from mizzle.terms import bound_of, mechanism_of
 from mizzle.vocabulary import FULL_WEIGHT
+from services.privacy_accountant.folding import contract_of, forbids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,29 +96,44 @@ class Refuse:
 class Standing:
     """Where the federation stands: `last` is its newest window's number, `target` that window while it is open.
 
-    `late` counts the late updates that `target` holds; no window opens once the federation is `halted`.
+    `late` counts the late updates that `target` holds, in a buffered federation all that it holds. No window opens once
+    the federation is `halted`. `version` is the newest release's, from which the next window would start.
     """
 
     last: int
     target: Window | None
     late: int
     halted: bool
+    version: int = 0
 
 
 def place(
     terms: Terms, verdict: Verdict, named: Window | None, standing: Standing, *, has_sent: bool
 ) -> Bind | Wait | Refuse:
     """Where an update counts that names the window `named`; `has_sent` if its device has sent another one for it."""
-    update, target = verdict.update, standing.target
+    update = verdict.update
     if named is None:
         return Refuse("unknown-window", f"no window {update.window} has been opened; the newest is {standing.last}")
     misfit = _misfit(terms, update, named, has_sent=has_sent)
-    in_time = target is not None and target.number == named.number
     if misfit is not None:
         return misfit
+    decided = bound(terms.plan, named, standing)
     if verdict.refused is not None:
-        return Refuse(verdict.decided_by, verdict.refused, zero_in=named.number if in_time else None)
-    return Bind(named.number, FULL_WEIGHT, 0) if in_time else late(terms.plan, named.number, standing)
+        return Refuse(verdict.decided_by, verdict.refused, zero_in=zero_in(terms.plan, decided, standing))
+    return decided
+
+
+def bound(plan: Plan, named: Window, standing: Standing) -> Bind | Wait | Refuse:
+    """Where an update that names the window `named` counts, as far as its envelope says."""
+    target = standing.target
+    is_another = target is not None and target.number != named.number
+    if target and is_another and (why := forbids(contract_of(plan, named), contract_of(plan, target))):
+        return Refuse("late", why)
+    if plan.window.is_buffered:
+        return buffered(plan, named, standing)
+    if target is None or is_another:
+        return late(plan, named.number, standing)
+    return Bind(named.number, FULL_WEIGHT, 0)
 
 
 def misdated(terms: Terms, epoch: int) -> Refuse | None:
@@ -133,6 +156,34 @@ def late(plan: Plan, named: int, standing: Standing) -> Bind | Wait | Refuse:
     if standing.halted:
         return Refuse("ended", "the federation opens no window any more")
     return Wait()
+
+
+def buffered(plan: Plan, named: Window, standing: Standing) -> Bind | Wait | Refuse:
+    """Where an update counts in a buffered federation; the staleness is how many versions ago it was begun."""
+    target = standing.target
+    staleness = (target.base.version if target else standing.version) - named.base.version
+    if staleness > plan.window.max_staleness:
+        most = plan.window.max_staleness
+        return Refuse("stale", f"window {named.number} began {staleness} versions ago, at most {most} may be")
+    if target and standing.late < target.most:
+        return Bind(target.number, stale_weight(staleness), staleness)
+    if standing.halted:
+        return Refuse("ended", "the federation opens no window any more")
+    return Wait()
+
+
+def zero_in(plan: Plan, decided: Bind | Wait | Refuse, standing: Standing) -> int | None:
+    """The window that a refused content is the zero update of: where its envelope counts, so that no content matters.
+
+    Who would have waited is the zero update of the next window; late ones in rounds count nowhere.
+    """
+    match decided:
+        case Bind(window=window) if plan.window.is_buffered or decided.staleness == 0:
+            return window
+        case Wait() if plan.window.is_buffered:
+            return standing.last + 1
+        case _:
+            return None
 
 
 def stale_weight(staleness: int) -> int:
@@ -182,7 +233,7 @@ def window_of(plan: Plan, number: int, base: ModelRef, opening: Opening, cohort:
         cohort=tuple(cohort),
         goal=plan.window.goal,
         quorum=plan.window.quorum,
-        most=max(plan.window.most, len(cohort)),
+        most=plan.window.most if plan.window.is_buffered else max(plan.window.most, len(cohort)),
         deadline=opening.at + round(plan.window.deadline_s * 1000),
         seed=opening.seed,
         bound=bound_of(plan),

@@ -132,5 +132,5 @@ def _said(page: Page, number: int) -> list[Message]:
         return []
     receipts = [row.answer for row in updates.ended_with(page.tx, page.federation, number, found.ended_at)]
     if found.version is None:
-        return [found.closed, *receipts]
-    return [releases.find(page.tx, page.federation, found.version), found.closed, *receipts]
+        return [page.closed(found), *receipts]
+    return [releases.find(page.tx, page.federation, found.version), page.closed(found), *receipts]

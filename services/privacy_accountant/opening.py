@@ -10,14 +10,15 @@ from msgspec import structs
 
 from mizzle.messages import Exhausted
 from mizzle.vocabulary import FULL_WEIGHT
-from services.ledger import budgets, enrolments, federations, releases, updates, windows
+from services.ledger import budgets, endings, enrolments, federations, releases, updates, windows
 from services.privacy_accountant.admission import UNAFFORDABLE, reserve
-from services.privacy_accountant.charge import Bind, Refuse, late, window_of
+from services.privacy_accountant.charge import Bind, Refuse, Wait, bound, window_of, zero_in
 
 if TYPE_CHECKING:
     from mizzle.messages import Message, Opening
     from services.ledger.updates import Row
     from services.ledger.windows import Found
+    from services.privacy_accountant.charge import Standing
     from services.privacy_accountant.page import Page
 
 _log = structlog.get_logger()
@@ -32,7 +33,7 @@ def opened(page: Page, asked: Opening) -> list[Message]:
     if said := _halted(page, number):
         return said
     if asked.after != number:
-        return [last.closed] if last else []
+        return [page.closed(last)] if last else []
     return _next(page, asked, number)
 
 
@@ -50,9 +51,9 @@ def _next(page: Page, asked: Opening, after: int) -> list[Message]:
     members = enrolments.enrolled(page.tx, page.federation, asked.cohort)
     loss, limit = page.terms.loss(0, FULL_WEIGHT), page.terms.limit
     able = budgets.with_room(page.tx, members, loss, limit)
-    quorum = page.plan.window.quorum
-    if len(members) < quorum:
-        _log.warning("no window opens", asked=len(asked.cohort), enrolled=len(members), quorum=quorum)
+    quorum, coming = page.plan.window.quorum, _coming(page, after)
+    if len(members) + coming < quorum:
+        _log.warning("no window opens", asked=len(asked.cohort), enrolled=len(members), coming=coming, quorum=quorum)
         return []
     if (left := budgets.how_many_with_room(page.tx, page.federation, loss, limit)) < quorum:
         why = f"devices with budget left for another window: {left}, its quorum is {quorum}"
@@ -60,7 +61,7 @@ def _next(page: Page, asked: Opening, after: int) -> list[Message]:
         return _halted(page, after)
     spent = sorted(members - able)
     told = [Exhausted(devices=tuple(spent))] if spent else []
-    if len(able) < quorum:  # others can: the selector asks again, without these
+    if len(able) + coming < quorum:  # others can: the selector asks again, without these
         return [*told]
     cohort = [device for device in asked.cohort if device in able]
     base = releases.next_base(page.tx, page.federation, page.plan)
@@ -70,23 +71,46 @@ def _next(page: Page, asked: Opening, after: int) -> list[Message]:
     windows.open_new(page.tx, page.federation, window, page.now)
     page.forget_windows()
     page.audit("window.opened", str(window.number), cohort=cohort, base=base.version, deadline=window.deadline)
-    _bind_waiting(page)
+    _bind_waiting(page, after + 1)
     found = page.newest()
     return [*(_said(page, found) if found else []), *told]
 
 
-def _bind_waiting(page: Page) -> None:
-    """Bind the late updates that waited, the longest first; who cannot be bound is refused, or waits on."""
-    standing = page.standing(named=0)
-    for row in updates.waiting(page.tx, page.federation):
-        match late(page.plan, row.named_window, standing):
-            case Bind() as bind if reserve(page, row, bind, budgets.held(page.tx, row.id)) is not None:
-                updates.bind(page.tx, row.id, bind.window, bind.weight, bind.staleness)
-                standing = replace(standing, late=standing.late + 1)
-            case Bind():
-                _refuse_at_last(page, row, UNAFFORDABLE)
-            case Refuse() as refuse:
-                _refuse_at_last(page, row, refuse)
+def _coming(page: Page, after: int) -> int:
+    """How many updates may come to the next window without its cohort: buffered, what waits and what is worked on."""
+    if not page.plan.window.is_buffered:
+        return 0
+    waits = len(updates.coming_to(page.tx, page.federation, after + 1))
+    return waits + len(endings.at_work(page.tx, page.plan, after))
+
+
+def _bind_waiting(page: Page, number: int) -> None:
+    """Bind what waited for window `number`, the longest first; who cannot be bound is refused, or waits on."""
+    standing = replace(page.standing(named=0), late=0)
+    for row in updates.coming_to(page.tx, page.federation, number):
+        named = page.window(row.named_window)
+        decided = bound(page.plan, named.window, standing) if named else Wait()
+        is_bound = _zeroed(page, row, decided, standing) if row.outcome == "refused" else _taken(page, row, decided)
+        standing = replace(standing, late=standing.late + is_bound)
+
+
+def _zeroed(page: Page, row: Row, decided: Bind | Wait | Refuse, standing: Standing) -> bool:
+    """Whether a refused content is the zero update of the window, as the update would be a member that it came in."""
+    updates.put_zero(page.tx, row.id, zero_in(page.plan, decided, standing))
+    return isinstance(decided, Bind)
+
+
+def _taken(page: Page, row: Row, decided: Bind | Wait | Refuse) -> bool:
+    """Whether an update that waited is in the window now."""
+    match decided:
+        case Bind() as bind if reserve(page, row, bind, budgets.held(page.tx, row.id)) is not None:
+            updates.bind(page.tx, row.id, bind.window, bind.weight, bind.staleness)
+            return True
+        case Bind():
+            _refuse_at_last(page, row, UNAFFORDABLE)
+        case Refuse() as refuse:
+            _refuse_at_last(page, row, refuse)
+    return False
 
 
 def _refuse_at_last(page: Page, row: Row, refuse: Refuse) -> None:

@@ -11,14 +11,14 @@ import structlog
 from mizzle.envelope import Purpose, seal
 from mizzle.messages import Abandoned, Receipt, Refused
 from mizzle.reasons import countable
-from services.ledger import audit, federations, updates, windows
+from services.ledger import audit, endings, federations, updates, windows
 from services.privacy_accountant.charge import Standing
 from services.runtime.about import short
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from mizzle.messages import Outcome
+    from mizzle.messages import Closed, Outcome, Window
     from mizzle.moves import Ground
     from mizzle.plan import Plan
     from services.ledger.updates import Row
@@ -76,9 +76,20 @@ class Page:
         found = self.newest()
         last = found.window.number if found else 0
         target = found.window if found and found.is_open else None
-        late = updates.late_in(self.tx, self.federation, last) if target and named != last else 0
         halted = target is None and federations.halted(self.tx, self.federation, last) is not None
-        return Standing(last=last, target=target, late=late, halted=halted)
+        return Standing(last, target, self._late(target, named), halted, found.next_version if found else 0)
+
+    def closed(self, found: Found) -> Closed:
+        """How a window ended, and who is still at work."""
+        return endings.closed(self.tx, self.plan, found)
+
+    def _late(self, target: Window | None, named: int) -> int:
+        """How many updates take a place in the open window from one that names the window `named`."""
+        if target is None:
+            return 0
+        if self.plan.window.is_buffered:
+            return updates.held_in(self.tx, self.federation, target.number)
+        return updates.late_in(self.tx, self.federation, target.number) if named != target.number else 0
 
     def receipt(self, row: Row, outcome: Outcome) -> bytes:
         """The sealed receipt that says how the update ended; it is stored, and never made twice."""

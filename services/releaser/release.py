@@ -16,7 +16,7 @@ from mizzle.manifest import Epsilon, Manifest, ModelFile, Privacy
 from mizzle.messages import Aggregate, Candidate, Release
 from mizzle.moves import Ground, Moved, Tick, Told
 from mizzle.terms import mechanism_of
-from mizzle.vocabulary import Digest, Version, WindowNumber
+from mizzle.vocabulary import Digest, Instant, Version, WindowNumber
 
 _HOUR_MS: Final = 3_600_000
 
@@ -27,6 +27,7 @@ class Last(msgspec.Struct, frozen=True):
     version: Version = 0
     manifest_digest: Digest | None = None
     epsilon: Epsilon = 0.0
+    issued: Instant = 0
 
 
 class State(msgspec.Struct, frozen=True):
@@ -58,7 +59,7 @@ def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
 def _after(ground: Ground, state: State, release: Release) -> State:
     """The state once `release` is the newest; what was made from older models has lost its place."""
     said = manifest.authentic(release.manifest, [ground.signer.public_key], ground.plan.federation)
-    last = Last(release.version, release.manifest_digest, said.privacy.epsilon or 0.0)
+    last = Last(release.version, release.manifest_digest, said.privacy.epsilon or 0.0, manifest.instant(said.issued))
     waiting = {number: one for number, one in state.waiting.items() if one.base.version >= last.version}
     return State(last, waiting)
 
@@ -71,8 +72,11 @@ def _candidates(ground: Ground, state: State, now: int) -> Moved[State]:
 
 
 def _signed(ground: Ground, last: Last, aggregate: Aggregate, now: int) -> Release:
-    """The release of `aggregate` that follows `last`, issued at `now`: the same bytes for the same arguments."""
-    said = _manifest(ground, last, aggregate, now)
+    """The release of `aggregate` that follows `last`, issued at `now`: the same bytes for the same arguments.
+
+    It is never issued before the one that it follows, whatever clock is set back in between (ADR 21).
+    """
+    said = _manifest(ground, last, aggregate, max(now, last.issued))
     signed = manifest.sign(said, ground.signer.sign, ground.signer.public_key)
     return Release(
         version=said.version,

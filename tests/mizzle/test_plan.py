@@ -132,6 +132,18 @@ def test_what_a_window_invites_and_holds_at_most() -> None:
     assert (refusing.invited, refusing.most) == (16, 16)
 
 
+def test_a_buffered_window_holds_its_goal_and_no_more() -> None:
+    buffered = read(changed('"rounds"', '"buffered"')).window
+    assert (buffered.invited, buffered.goal, buffered.most) == (16, 12, 12)
+
+
+def test_a_task_may_outlast_its_window_where_updates_count_in_later_ones() -> None:
+    """For as many windows more as its update may be stale."""
+    assert read(least(window="deadline_s = 6.0")).window.grace_s == 0
+    lines = '"buffered"\ndeadline_s = 6.0\nmax_staleness = 3'
+    assert read(changed('"rounds"', lines)).window.grace_s == 18
+
+
 # Digest ---------------------------------------------------------------------------------------------------------------
 
 
@@ -215,6 +227,14 @@ def test_an_unknown_table_is_refused_and_the_nearest_one_named() -> None:
         (changed("quorum = 8", "quorum = 13"), r"window\.quorum 13 is more than window\.goal 12"),
         (changed("quorum = 8", "quorum = 7"), r"window\.quorum 7 is less than privacy\.minimum_crowd 8"),
         (least(privacy="minimum_crowd = 9"), r"window\.quorum 8 is less than privacy\.minimum_crowd 9"),
+        (
+            changed('"rounds"', '"buffered"\nlate = "refuse"'),
+            r"window\.late 'refuse' beside window\.mode 'buffered': .* use 'fold', or window\.mode 'rounds'",
+        ),
+        (
+            changed('"rounds"', '"buffered"\ndeadline_s = 1e12\nmax_staleness = 2'),
+            r"window\.deadline_s × window\.max_staleness is 2e\+12 s",
+        ),
         (least(combine='weight = "examples"'), r"combine\.weight 'examples' is refused: .* set update\.examples"),
     ],
 )
@@ -231,7 +251,7 @@ def test_a_contradiction_is_refused_by_its_names(text: str, named: str) -> None:
         (changed("goal = 12", "goal = 0"), r"\$\.window\.goal"),
         (changed("goal = 12", "goal = 12.0"), r"\$\.window\.goal"),
         (changed("goal = 12", "goal = true"), r"\$\.window\.goal"),
-        (changed('"rounds"', '"buffered"'), r"\$\.window\.mode"),
+        (changed('"rounds"', '"steady"'), r"\$\.window\.mode"),
         (least(window="deadline_s = nan"), "window: deadline_s is a finite number"),
         (least(window="deadline_s = inf"), "window: deadline_s is a finite number"),
         (least(window="deadline_s = 0"), r"\$\.window\.deadline_s"),

@@ -47,12 +47,15 @@ def plan(  # noqa: PLR0913  # a plan is told by name
     crowd: int = 2,
     windows: int = 0,
     staleness: int = 2,
+    mode: str = "rounds",
+    invite: float = 1.0,
 ) -> Plan:
     """A plan; `windows` is how many there are, 0 for no end."""
     limit = f"windows = {windows}" if windows else ""
     text = TOML.format(
         goal=goal, late=late, noise=noise, budget=budget, crowd=crowd, windows=limit, staleness=staleness
     )
+    text = text.replace('"rounds"', f'"{mode}"').replace("invite = 1.0", f"invite = {invite}")
     return from_toml(text, MODEL)
 
 

@@ -114,14 +114,16 @@ class Federation:
         invitation = self.invite(device, window, version=version, deadline=deadline)
         return self.sealed(invitation, Purpose.INVITATION, self.invitation_key)
 
-    def receipt(self, device: str, update: bytes, outcome: Outcome | None = None, *, key: Key | None = None) -> bytes:
+    def receipt(
+        self, device: str, update: bytes, outcome: Outcome | None = None, *, key: Key | None = None, at: int = 1
+    ) -> bytes:
         receipt = Receipt(
             federation=self.name,
             device=device,
             update=update,
             window=1,
             outcome=outcome or Counted(release=1, window=1, weight=64),
-            at=1,
+            at=at,
         )
         return self.sealed(receipt, Purpose.RECEIPT, key or self.receipt_key)
 

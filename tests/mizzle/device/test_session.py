@@ -39,6 +39,7 @@ KEY = Key(b"k" * 32)
 OTHER = Key(b"o" * 32)
 BARN = Federation(receipt_key=Key(b"r" * 32), invitation_key=Key(b"i" * 32))
 NOW = 1_000_000
+FAR_OFF_MS = 900_000
 ROOM = Bounds()
 
 E = TypeVar("E", bound=Effect)
@@ -95,6 +96,11 @@ class Played:
         keep = only(Keep, self.training(window).tell(Trained(window, b"payload")))
         self.tell(Kept(keep.id, len(keep.sealed) + len(keep.payload)))
         return keep
+
+    def keeping_and_answered(self, at: int) -> "Played":
+        """It has trained once, and its receipt is of this instant of the server's."""
+        self.hear("receipt", BARN.receipt(DEVICE, self.kept().id, at=at))
+        return self
 
 
 def only(kind: type[E], effects: tuple[Effect, ...]) -> E:
@@ -323,10 +329,27 @@ def declined(effects: tuple[Effect, ...]) -> tuple[int, str]:
     return decline.window, decline.reason
 
 
-def test_nothing_is_begun_after_the_deadline() -> None:
-    effects = Played().online().hear("invitation", BARN.invitation(DEVICE, deadline=NOW))
-    assert declined(effects) == (1, "late")
-    assert all_of(Subscribe, effects) == []
+@pytest.mark.parametrize("ahead", [-FAR_OFF_MS, 0, FAR_OFF_MS])
+def test_nothing_is_begun_whose_deadline_is_over_by_the_servers_time(ahead: int) -> None:
+    """A receipt tells it, whatever this device's own clock says."""
+    played = Played().keeping_and_answered(at=NOW - ahead)
+    effects = played.hear("invitation", BARN.invitation(DEVICE, 2, deadline=NOW - ahead))
+    assert declined(effects) == (2, "late")
+    assert all_of(Train, effects) == []
+
+
+def test_a_clock_that_is_ahead_keeps_no_device_from_its_work() -> None:
+    """By its own clock the deadline is long over: the window is taken to last from now on, as long as windows do."""
+    played = Played().online()
+    assert len(all_of(Subscribe, played.hear("invitation", BARN.invitation(DEVICE, deadline=NOW - FAR_OFF_MS)))) == 2
+    assert all_of(Unsubscribe, played.later(59_999)) == []
+    assert declined(played.later(1)) == (1, "no-model")
+
+
+def test_a_device_whose_clock_is_ahead_and_that_has_the_plan_gives_a_window_its_whole_time() -> None:
+    played = Played().keeping_and_answered(at=1)
+    train = only(Train, played.hear("invitation", BARN.invitation(DEVICE, 2, deadline=NOW - FAR_OFF_MS)))
+    assert train.invitation.deadline == NOW + 60_000
 
 
 def test_a_queued_task_whose_deadline_has_passed_is_declined() -> None:

@@ -19,6 +19,7 @@ from mizzle.grid import Vector, fits
 from mizzle.model import filled, flat, named
 from mizzle.plan import PlugIn
 from mizzle.terms import bound_of, codec_of, grid_of
+from mizzle.transport.clock import now
 from tests.mizzle.device.federation import FAR, MODEL, PLAN, Federation
 
 BARN = Federation()
@@ -61,6 +62,18 @@ def test_batches_of_tensors_are_tensors() -> None:
 def test_no_batch_comes_after(wanted: dict[str, float]) -> None:
     begun = task(**wanted)
     assert (list(begun.batches(*COLUMNS)), begun.examples) == ([], 10)
+
+
+def test_a_task_goes_on_after_its_deadline_where_its_update_counts_in_later_windows() -> None:
+    """The window ended a moment ago; in rounds there is no batch any more, buffered there are as many as in time."""
+    a_moment_ago = now() - 1
+    text = PLAN.format(name="barn", train="", deadline_s=60.0)
+    rounds, buffered = (Federation(toml=text.replace('"rounds"', f'"{mode}"')) for mode in ("rounds", "buffered"))
+    found = []
+    for barn in (rounds, buffered):
+        late = Train(barn.invite("pump-7", 1, deadline=a_moment_ago), barn.plan, barn.model)
+        found.append(len(list(Task(late, np.random.default_rng(5)).batches(*COLUMNS))))
+    assert found == [0, 6]
 
 
 def test_columns_of_different_lengths_are_refused() -> None:

@@ -296,6 +296,12 @@ def test_a_window_seals_at_its_deadline_and_not_before() -> None:
     assert len(aggregate(gathered(*told, tick(60))).members) == 2
 
 
+def test_a_clock_that_is_set_back_keeps_no_window_open_for_longer_than_windows_last() -> None:
+    told = [charged("pump-0"), charged("pump-1")]
+    assert gathered(*told, tick(1), tick(-86_400), tick(-86_400 + 59.999)).said == ()
+    assert len(aggregate(gathered(*told, tick(1), tick(-86_400), tick(-86_400 + 60))).members) == 2
+
+
 def test_the_goal_counts_envelopes_of_the_cohort_only() -> None:
     """What was folded in rides along; a refused content counts although it is in no sum."""
     late_ones = [late("pump-4"), late("pump-5")]

@@ -71,7 +71,15 @@ class Windows:
 
     def charge(self, place: int) -> Charge:
         update = sha256(b"%d %d" % (self.number, place)).digest()
-        return Charge(id=update, window=self.number, weight=FULL_WEIGHT, staleness=0, spent=1, seed=bytes(32))
+        return Charge(
+            id=update,
+            device=f"device-{place}",
+            window=self.number,
+            weight=FULL_WEIGHT,
+            staleness=0,
+            spent=1,
+            seed=bytes(32),
+        )
 
 
 def peak_after(windows: Windows, pid: int, members: Sequence[int]) -> float:

@@ -30,7 +30,7 @@ def refusal(verdict: Verdict, reason: str = "unreadable", why: str = "") -> Refu
 def test_an_update_in_time_is_charged(ours: Federation) -> None:
     window = ours.open()
     verdict = ours.verdict("pump-1", window)
-    charge = Charge(id=verdict.id, window=1, weight=64, staleness=0, seed=window.seed, spent=2**30)
+    charge = Charge(id=verdict.id, device="pump-1", window=1, weight=64, staleness=0, seed=window.seed, spent=2**30)
     assert ours.book(verdict) == [charge]
     assert ours.row(BUDGETS, device="pump-1") == {"device": "pump-1", "settled": 0, "reserved": 2**30}
     assert ours.row(CHARGES, update=verdict.id)["state"] == "reserved"
@@ -70,7 +70,8 @@ def test_a_refused_content_is_refused_and_still_arrives(ours: Federation) -> Non
     verdict = ours.verdict("pump-1", window, refused="20 times too long")
     answer, charge = ours.book(verdict)
     assert ours.receipt(answer).outcome == Refused(reason="norm", why="20 times too long")
-    assert charge == Charge(id=verdict.id, window=1, weight=0, staleness=0, seed=window.seed, spent=0)
+    zero = Charge(id=verdict.id, device="pump-1", window=1, weight=0, staleness=0, seed=window.seed, spent=0)
+    assert charge == zero
     assert ours.book(verdict) == [answer, charge]
 
 

@@ -119,7 +119,9 @@ def test_late_updates_that_waited_are_bound_when_a_window_opens(ours: Federation
     window, charge = ours.book(asked)
     assert isinstance(window, Window)
     spent = ours.row(BUDGETS, device="pump-1")["reserved"]
-    assert charge == Charge(id=verdict.id, window=2, weight=45, staleness=1, seed=first.seed, spent=spent)
+    assert charge == Charge(
+        id=verdict.id, device="pump-1", window=2, weight=45, staleness=1, seed=first.seed, spent=spent
+    )
     assert ours.book(asked) == [window, charge]
 
 

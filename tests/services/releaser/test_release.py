@@ -108,6 +108,13 @@ def test_a_manifest_names_the_one_before_it() -> None:
     manifest.follows(read(second), 1)
 
 
+def test_a_release_is_never_issued_before_the_one_that_it_follows() -> None:
+    """The clock is set back by a day between the two; its expiry is not a day sooner for it."""
+    first = released()
+    (second,) = candidates(Told(aggregate(2, version=1)), tick(-86_400), state=after(first).state)
+    assert (read(second.release).issued, read(second.release).expires) == (read(first).issued, read(first).expires)
+
+
 def test_an_aggregate_waits_for_the_release_it_was_made_from() -> None:
     waiting = fold(step, GROUND, START, [Told(aggregate(2, version=1)), tick(1)])
     assert waiting.booked == ()

@@ -72,6 +72,13 @@ def test_the_ledger_is_asked_again_only_when_it_has_not_answered_for_a_while() -
     assert len(openings(*present(6), tick(), tick(1), tick(5.001), tick(6))) == 2
 
 
+def test_a_clock_that_is_set_back_keeps_the_next_window_from_nobody() -> None:
+    """What was asked a day from now is asked again at once, and a quorum waits no longer than it did."""
+    assert len(openings(*present(6), tick(), tick(-86_400), tick(-86_400 + 5))) == 2
+    back = [*present(2), tick(), tick(59), tick(-86_400)]
+    assert (len(openings(*back, tick(-86_400 + 59))), len(openings(*back, tick(-86_400 + 60)))) == (0, 1)
+
+
 def test_who_has_no_budget_left_is_not_asked_for_and_the_ledger_is_asked_again_at_once() -> None:
     poor = Told(Exhausted(devices=("device-1", "device-2")))
     first, second = openings(*present(8), tick(), poor, tick(1))
@@ -186,3 +193,74 @@ def test_a_state_that_was_stored_goes_on_as_it_was() -> None:
 def test_a_policy_that_is_not_here_stops_the_service_before_it_invites() -> None:
     with pytest.raises(Misconfigured, match="no plug-in 'nothing'"):
         begin(ground(plan(select='policy = "nothing"')))
+
+
+# Buffered -------------------------------------------------------------------------------------------------------------
+
+BUFFERED = ground(plan(window='mode = "buffered"'))
+
+
+def buffered(*events: Event) -> Moved[State]:
+    return fold(step, BUFFERED, begin(BUFFERED), events)
+
+
+def next_cohort(*events: Event) -> tuple[str, ...]:
+    """Whom the last opening asks for that these events lead to."""
+    found = [said for said in buffered(*events).booked if isinstance(said, Opening)]
+    return found[-1].cohort
+
+
+def awaited(*devices: int, number: int = 1) -> Told:
+    return Told(Closed(window=number, version=number, awaited=tuple(f"device-{device}" for device in devices)))
+
+
+def declined(device: int) -> Told:
+    return Told(Decline(federation="barn", device=f"device-{device}", window=1, reason="battery"))
+
+
+def test_the_first_cohort_takes_all_places() -> None:
+    assert next_cohort(*present(6), tick()) == window().cohort
+
+
+def test_who_is_at_work_when_a_window_ends_keeps_its_place() -> None:
+    cohort = next_cohort(*present(12), OPENED, awaited(1, 2), tick())
+    assert len(cohort) == 4
+    assert not {"device-1", "device-2"} & set(cohort)
+
+
+@pytest.mark.parametrize("out", [declined(2), seen(2, online=False)])
+def test_the_place_of_who_declined_or_went_away_is_free(out: Told) -> None:
+    """The ledger does not know of it, so it still counts them among those who are awaited."""
+    cohort = next_cohort(*present(12), OPENED, out, awaited(1, 2), tick())
+    assert (len(cohort), "device-1" in cohort) == (5, False)
+
+
+def test_who_went_away_and_came_back_may_be_invited_to_the_next_window() -> None:
+    cohort = next_cohort(*present(6), OPENED, seen(2, online=False), seen(2), awaited(1, 2), tick())
+    assert cohort == tuple(f"device-{device}" for device in range(2, 7))
+
+
+def test_a_device_that_declined_is_at_work_again_once_it_is_invited_again() -> None:
+    again = Told(window(2))
+    events = [*present(12), OPENED, declined(2), awaited(2), again, awaited(2, number=2)]
+    assert buffered(*events).state.at_work == {"device-2"}
+
+
+def test_a_window_opens_without_a_cohort_where_all_places_are_taken() -> None:
+    assert next_cohort(*present(12), OPENED, awaited(*range(1, 7)), tick()) == ()
+
+
+def test_more_at_work_than_there_are_places_ask_for_nobody() -> None:
+    assert next_cohort(*present(12), OPENED, awaited(*range(1, 9)), tick()) == ()
+
+
+def test_those_at_work_count_as_there_when_a_window_is_asked_for() -> None:
+    """Six are a full house: four of them are at work, two are idle."""
+    assert next_cohort(*present(6), OPENED, awaited(1, 2, 3, 4), tick()) == ("device-5", "device-6")
+    asked = buffered(*present(5), OPENED, awaited(1, 2, 3, 4), tick()).booked
+    assert asked == ()
+
+
+def test_an_older_end_heard_again_frees_nobody() -> None:
+    state = buffered(*present(12), OPENED, awaited(1), Told(window(2)), awaited(3, number=2), awaited(1)).state
+    assert state.at_work == {"device-3"}

@@ -25,7 +25,7 @@ class Row:
     """An update in the ledger: `named_window` stands in its signed header, `window` is the one it is bound to.
 
     While `outcome` is open and `window` is None, it waits for the next window to open. A refused one with a window is
-    the zero update there.
+    the zero update there; in a buffered federation that may be the next window, which is not open yet.
     """
 
     id: bytes

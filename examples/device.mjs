@@ -211,7 +211,9 @@ function takePart(home, identity, examplesFor) {
     const layers = layersOf(after);
     const examples = examplesFor(layers);
     count = examples.length;
-    const left = Math.min(deadline - now(), plan.window.deadline_s * 1000);
+    const { mode, deadline_s, max_staleness } = plan.window;
+    const grace = mode === "buffered" ? (max_staleness ?? 4) * deadline_s * 1000 : 0;
+    const left = Math.min(deadline - now(), deadline_s * 1000) + grace;
     const until = now() + left - Math.min(left / 10, 2000);
     await train(layers, examples, plan.train, () => now() >= until);
     return after.numbers.map((number, i) => number - before.numbers[i]);

@@ -67,14 +67,16 @@ REASONS: Final = (
         "receipt",
         "late",
         "The window had ended, or was sealed, before the update was there.",
-        "The plan says window.late = refuse, so that nothing is folded into a later window.",
+        "The plan says window.late = refuse, so that nothing is folded into a later window; or the open window has"
+        " another grid or a weaker privacy contract.",
         "give devices more time: raise window.deadline_s, or set window.late = fold in a new plan",
     ),
     Reason(
         "receipt",
         "stale",
         "The update was trained from a model that is too old by now.",
-        "More windows than the plan's window.max_staleness have gone by since the one that it names.",
+        "More windows than the plan's window.max_staleness have gone by since the one that it names; or, in a plan with"
+        " window.mode = buffered, more versions since the one that it was trained from.",
         "nothing if the device was away; else raise window.max_staleness in a new plan",
     ),
     Reason(

@@ -105,8 +105,8 @@ UPDATES: Final = Table(
     _text("federation"),
     _text("device"),
     _number("named_window"),  # the window in the signed header
-    _number("window", nullable=True),  # the window it is bound to; none while a late one waits for the next
-    _number("staleness"),
+    _number("window", nullable=True),  # it is bound to, or, refused, is the zero update of; none while it waits
+    _number("staleness"),  # windows from the named one to the bound one; buffered, versions between their bases
     _number("weight"),
     _bytes("sealed"),  # the signed header, as it came
     _text("decided_by"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sqlalchemy import and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, union_all, update
 
 from mizzle.messages import Answer, Charge
 from services.ledger.prepared import Prepared
@@ -25,7 +25,7 @@ class Row:
     """An update in the ledger: `named_window` stands in its signed header, `window` is the one it is bound to.
 
     While `outcome` is open and `window` is None, it waits for the next window to open. A refused one with a window is
-    the zero update there.
+    the zero update there; in a buffered federation that may be the next window, which is not open yet.
     """
 
     id: bytes
@@ -150,9 +150,10 @@ def waiting(tx: Connection, federation: str) -> list[Row]:
 
 def coming_to(tx: Connection, federation: str, window: int) -> list[Row]:
     """What a window finds when it opens, in the order of admission: what waits, and refused ones that would have."""
-    waits = and_(UPDATES.c.window.is_(None), UPDATES.c.outcome == "open")
-    there = (UPDATES.c.federation == federation, or_(waits, UPDATES.c.window == window))
-    return list(_rows(tx, _in_order(select(*_ROW).where(*there))))
+    ours = select(*_ROW, UPDATES.c.admitted_at).where(UPDATES.c.federation == federation)
+    waits = ours.where(UPDATES.c.window.is_(None), UPDATES.c.outcome == "open")
+    both = union_all(waits, ours.where(UPDATES.c.window == window))  # with OR, SQLite reads every update there ever was
+    return [Row(*row[:-1]) for row in tx.execute(both.order_by("admitted_at", "id"))]
 
 
 def put_zero(tx: Connection, update_id: bytes, window: int | None) -> None:

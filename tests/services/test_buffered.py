@@ -325,6 +325,18 @@ def test_who_has_sent_is_awaited_no_longer(tmp_path: Path) -> None:
     assert ours.closed[-1].awaited == ("pump-4",)
 
 
+def test_who_has_sent_for_its_newest_invitation_is_not_awaited_for_an_older_one(tmp_path: Path) -> None:
+    """It went away from its first task, and came back to a second one, which it has done."""
+    ours = conveyor(tmp_path, plan(), FOUR)
+    first = ours.open(FOUR)
+    for device in FOUR[:2]:
+        ours.send(device, first)
+    ours.tick()
+    ours.send("pump-4", ours.open(("pump-4",)))
+    ours.tick(6.0)
+    assert ours.closed[-1].awaited == ("pump-3",)
+
+
 def test_who_is_at_work_is_not_invited_anew_and_everybody_else_takes_the_free_places(tmp_path: Path) -> None:
     devices = names(8)
     ours = conveyor(tmp_path, plan(), devices, selects=True)

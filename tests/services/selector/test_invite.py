@@ -261,6 +261,10 @@ def test_those_at_work_count_as_there_when_a_window_is_asked_for() -> None:
     assert asked == ()
 
 
+def test_those_at_work_count_also_before_a_selector_that_has_forgotten_everything_hears_of_them() -> None:
+    assert next_cohort(seen(5), seen(6), awaited(1, 2, 3, 4), tick()) == ("device-5", "device-6")
+
+
 def test_an_older_end_heard_again_frees_nobody() -> None:
     state = buffered(*present(12), OPENED, awaited(1), Told(window(2)), awaited(3, number=2), awaited(1)).state
     assert state.at_work == {"device-3"}

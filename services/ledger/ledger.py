@@ -17,6 +17,7 @@ from mizzle.plan import Plan, from_canonical
 from services.ledger import blobs, enrolments, federations, leases, releases
 from services.ledger.engine import answering, connect, reading, writing
 from services.ledger.facts import facts
+from services.ledger.past import RETENTION_MS
 from services.ledger.tables import REVISION
 
 if TYPE_CHECKING:
@@ -32,15 +33,19 @@ WRITER = "privacy_accountant"
 
 @dataclass(frozen=True)
 class Ledger:
-    """One federation in a ledger; several threads may ask it at once."""
+    """One federation in a ledger; several threads may ask it at once.
+
+    Rows of updates stay for `retention_ms` after their receipts.
+    """
 
     federation: str
     engine: Engine = field(repr=False)
     _written: federations.Federation = field(repr=False)
+    retention_ms: int = RETENTION_MS
     _device_keys: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def open(cls, url: str, federation: str) -> Ledger:
+    def open(cls, url: str, federation: str, retention_ms: int = RETENTION_MS) -> Ledger:
         """The ledger of `federation` at `url`.
 
         Raises:
@@ -49,7 +54,7 @@ class Ledger:
         engine = connect(url)
         refuse_other_tables(engine)
         with reading(engine) as tx:
-            return cls(federation, engine, federations.find(tx, federation))
+            return cls(federation, engine, federations.find(tx, federation), retention_ms)
 
     @property
     def name(self) -> str:

@@ -26,6 +26,8 @@ def judged(page: Page, verdict: Verdict) -> tuple[Kind, list[Message]]:
     row = updates.find(page.tx, verdict.id)
     if row is not None:
         return "duplicate", _said_again(page, row)
+    if (answer := page.said_to_have_ended(verdict.id, verdict.update, verdict.sealed)) is not None:
+        return "duplicate", [answer]
     update, found = verdict.update, page.window(verdict.update.window)
     named = found.window if found else None
     has_sent = updates.has_sent(page.tx, page.federation, update.device, update.window)
@@ -38,6 +40,8 @@ def refused(page: Page, refusal: Refusal) -> tuple[Kind, list[Message]]:
     row = updates.find(page.tx, refusal.id)
     if row is not None:
         return "duplicate", [row.answer] if row.outcome != "open" else []
+    if (answer := page.said_to_have_ended(refusal.id, refusal.update, refusal.sealed)) is not None:
+        return "duplicate", [answer]
     row = _insert(page, refusal, refusal.reason, _waiting(refusal))
     return "first", [page.refuse(row, refusal.reason, refusal.why).answer]
 

@@ -21,14 +21,14 @@ from mizzle.messages import (
     Unauthenticated,
     Verdict,
 )
-from services.ledger import deliveries
+from services.ledger import deliveries, past
 from services.privacy_accountant import admission, closing, enrolment, opening
 from services.privacy_accountant.charge import terms_of
 from services.privacy_accountant.page import Page
 from services.runtime.about import in_hand
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mizzle.messages import Message
     from mizzle.moves import Ground, Told
@@ -41,8 +41,12 @@ UNAUTHENTICATED: Final = "delivery.unauthenticated"
 _log = structlog.get_logger()
 
 
-def book(ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking]) -> list[Message]:
+def book(
+    ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking], clock: Callable[[], float] = time.time
+) -> list[Message]:
     """Write the bookings in one transaction of the writer's `epoch`, and give what is to be said, in their order.
+
+    With them go the rows of some updates that ended long ago, as many as a batch brings.
 
     Raises:
         Fenced: a successor writes. Away: the ledger's file cannot be written. In both cases nothing was.
@@ -51,7 +55,7 @@ def book(ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking]
         return []
     said: list[Message] = []
     with ledger.write(epoch) as tx:
-        page = Page(tx, ground, terms_of(ground.plan, ground.epoch), round(time.time() * 1000))
+        page = Page(tx, ground, terms_of(ground.plan, ground.epoch), round(clock() * 1000))
         tally = deliveries.begin(tx, page.federation)
         for booking in bookings:
             in_hand(booking.told.message)
@@ -63,6 +67,7 @@ def book(ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking]
                 page.audit_stranger(UNAUTHENTICATED, stranger.device, reason=stranger.reason)
         in_hand(None)
         deliveries.write(tx, page.federation, tally)
+        past.tidy(tx, page.federation, page.now - ledger.retention_ms)
     return said
 
 

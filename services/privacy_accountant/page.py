@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from mizzle.envelope import Purpose, seal
-from mizzle.messages import Abandoned, Receipt, Refused
+from mizzle.envelope import Purpose, seal, unseal
+from mizzle.messages import Abandoned, Answer, Receipt, Refused
 from mizzle.reasons import countable
-from services.ledger import audit, federations, updates, windows
+from services.ledger import audit, federations, past, updates, windows
 from services.privacy_accountant.charge import Standing
 from services.runtime.about import short
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from mizzle.messages import Outcome
+    from mizzle.messages import Outcome, Update
     from mizzle.moves import Ground
     from mizzle.plan import Plan
     from services.ledger.updates import Row
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST_STRANGE_AN_HOUR: Final = 100
 HOUR_MS: Final = 3_600_000
+ALREADY_ENDED: Final = "it ended long ago, and how is not kept any longer; it is not counted again"
 
 _NEWEST: Final = -1
 
@@ -91,6 +92,28 @@ class Page:
             at=self.now,
         )
         return seal(receipt, Purpose.RECEIPT, self.ground.signer, self.ground.epoch, counter=self.now)
+
+    def said_to_have_ended(self, update_id: bytes, update: Update, sealed: bytes) -> Answer | None:
+        """The answer to an update whose row was cleaned up, None if it is none.
+
+        Its receipt is made of what never changes, the update itself and its window: the same bytes however often.
+        """
+        known = past.find(self.tx, self.federation, update.device)
+        envelope = unseal(sealed)
+        if known is None or not known.has_ended(update.window, envelope.counter):
+            return None
+        named = self.window(update.window)
+        at = named.window.deadline if named else 0
+        receipt = Receipt(
+            federation=self.federation,
+            device=update.device,
+            update=update_id,
+            window=update.window,
+            outcome=Refused(reason="already-ended", why=ALREADY_ENDED),
+            at=at,
+        )
+        said = seal(receipt, Purpose.RECEIPT, self.ground.signer, envelope.epoch, counter=at)
+        return Answer(device=update.device, kind="receipt", sealed=said, ends=update_id)
 
     def refuse(self, row: Row, reason: str, why: str = "") -> Row:
         """The open update, refused."""

@@ -14,6 +14,7 @@ from mizzle.topics import Keyspace
 from mizzle.transport.passwords import read as read_password
 from services.ledger.keys import read
 from services.ledger.ledger import Ledger
+from services.ledger.past import DAY_MS
 from services.runtime.metrics import LoopFigures, Meters
 from services.runtime.payloads import Spool
 from services.runtime.redis_log import RedisLog, connected
@@ -49,7 +50,7 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
         Misconfigured: a key or a setting is wrong, or the ledger or the key not of this federation.
         Away: the ledger does not answer.
     """
-    ledger = Ledger.open(settings.ledger, settings.federation)
+    ledger = Ledger.open(settings.ledger, settings.federation, settings.retention_days * DAY_MS)
     ground = Ground(
         plan=ledger.plan(),
         model=ledger.model(),

@@ -52,11 +52,11 @@ def accounts(tx: Connection, federation: str) -> Accounts:
         if outcome == "refused":
             refused[reason or ""] += count
         gaps[window] += count - (count if outcome == "open" else receipts if outcome in ENDINGS else 0)
-    for window, outcome, reason, _, count in past.counts(tx, federation):
-        outcomes[outcome] += count
-        if outcome == "refused":
-            refused[reason] += count
-        gaps[window] += 0 if outcome in ENDINGS else count
+    for gone in past.counts(tx, federation):
+        outcomes[gone.outcome] += gone.count
+        if gone.outcome == "refused":
+            refused[gone.reason] += gone.count
+        gaps[gone.named_window] += 0 if gone.outcome in ENDINGS else gone.count
     delivered = deliveries.counted(tx, federation)
     unlike = delivered.get("first", 0) - outcomes.total()
     return Accounts(
@@ -81,8 +81,8 @@ def _miscounted(tx: Connection, federation: str) -> int:
     of_rows = select(UPDATES.c.version, func.count()).where(*counted).group_by(UPDATES.c.version)
     of_releases = select(RELEASES.c.version, RELEASES.c.members).where(RELEASES.c.federation == federation)
     gaps = Counter(_counts(tx, of_rows))
-    for _, outcome, _, version, count in past.counts(tx, federation):
-        gaps[version] += count if outcome == "counted" else 0
+    for gone in past.counts(tx, federation):
+        gaps[gone.version] += gone.count if gone.outcome == "counted" else 0
     gaps.subtract(_counts(tx, of_releases))
     return sum(map(abs, gaps.values()))
 

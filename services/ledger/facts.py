@@ -20,6 +20,8 @@ def facts(tx: Connection, federation: str) -> Iterator[Message]:
     if release is not None:
         yield release
     if found is not None:
+        if found.is_open and (resumed := releases.resumption(tx, federation, found.window)) is not None:
+            yield resumed
         yield found.window if found.is_open else found.closed
     halted = federations.halted(tx, federation, found.window.number if found else 0)
     if halted is not None:

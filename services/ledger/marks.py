@@ -1,4 +1,4 @@
-"""Which of a device's counters have ended: a high-water mark and a bitmap below it, as IPsec and DTLS keep them [RFC 6479].
+"""Which of a device's counters have ended: a high-water mark and a bitmap below it, as IPsec keeps them [RFC 6479].
 
 A device signs each message under a counter that it never uses again, and numbers are left out whenever it starts. So
 the highest counter alone tells nothing of those below it, and a bit for each of the newest `SPAN` does. What lies

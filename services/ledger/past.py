@@ -15,7 +15,7 @@ at lower counters under the same key loses nothing but replays.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
@@ -29,17 +29,28 @@ from services.ledger.prepared import Prepared
 from services.ledger.tables import CHARGES, PAST_DEVICES, PAST_UPDATES, UPDATES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
 DAY_MS: Final = 24 * 3_600_000
 RETENTION_DAYS: Final = 90
 RETENTION_MS: Final = RETENTION_DAYS * DAY_MS
-"""How long the row of an update outlives its receipt, at least: longer than any device keeps one that was not answered."""
+"""How long an update's row outlives its receipt, at least: longer than any device waits for an answer."""
 
 AT_ONCE: Final = 128
 """So many rows go in one transaction: as many as one admits."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """So many updates that named this window ended like this; where there is no reason or release, empty or 0."""
+
+    named_window: int
+    outcome: str
+    reason: str
+    version: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -126,17 +137,10 @@ def tidy(tx: Connection, federation: str, before: int, most: int = AT_ONCE) -> i
     return len(ids)
 
 
-def counts(tx: Connection, federation: str) -> Iterable[Row[tuple[int, str, str, int, int]]]:
+def counts(tx: Connection, federation: str) -> list[Count]:
     """How many updates went, by the window that they name, their outcome, its reason and the release they count in."""
-    return tx.execute(
-        select(
-            PAST_UPDATES.c.named_window,
-            PAST_UPDATES.c.outcome,
-            PAST_UPDATES.c.reason,
-            PAST_UPDATES.c.version,
-            PAST_UPDATES.c["count"],
-        ).where(PAST_UPDATES.c.federation == federation)
-    )
+    wanted = select(*(PAST_UPDATES.c[field.name] for field in fields(Count)))
+    return [Count(*row) for row in tx.execute(wanted.where(PAST_UPDATES.c.federation == federation))]
 
 
 def settled(tx: Connection) -> Counter[str]:
@@ -173,5 +177,5 @@ def _mark(tx: Connection, federation: str, device: str, rows: Sequence[_Gone]) -
         marks = marks.ending(unseal(row.sealed).counter)
     window = max(window, *(row.named_window for row in rows))
     loss = sum(row.loss or 0 for row in rows)
-    row = {"federation": federation, "device": device, "named_window": window, "settled": loss}
-    _MARK.changed(tx, {**row, "mark": marks.mark, "ended": marks.body})
+    sums = {"federation": federation, "device": device, "named_window": window, "settled": loss}
+    _MARK.changed(tx, {**sums, "mark": marks.mark, "ended": marks.body})

@@ -10,7 +10,7 @@ from mizzle.messages import Charge
 from services.ledger import budgets, updates
 from services.ledger.budgets import Hold
 from services.ledger.updates import Row
-from services.privacy_accountant.charge import Bind, Refuse, misdated, place
+from services.privacy_accountant.charge import Bind, Refuse, lost, misdated, place
 
 if TYPE_CHECKING:
     from mizzle.messages import Message, Refusal, Verdict, Window
@@ -32,6 +32,7 @@ def judged(page: Page, verdict: Verdict) -> tuple[Kind, list[Message]]:
     named = found.window if found else None
     has_sent = updates.has_sent(page.tx, page.federation, update.device, update.window)
     decided = place(page.terms, verdict, named, page.standing(update.window), has_sent=has_sent)
+    decided = _of_an_unknown_time(page, update.window) or decided
     return "first", _admitted(page, verdict, named, misdated(page.terms, unseal(verdict.sealed).epoch) or decided)
 
 
@@ -51,6 +52,11 @@ def reserve(page: Page, row: Row, bind: Bind, instead_of: int = 0) -> int | None
     before = updates.weight_in(page.tx, page.federation, row.device, bind.window)
     hold = Hold(row.id, page.federation, row.device, bind.window, page.terms.loss(before, bind.weight))
     return budgets.reserve(page.tx, hold, page.terms.limit, instead_of)
+
+
+def _of_an_unknown_time(page: Page, window: int) -> Refuse | None:
+    restored = page.restoration()
+    return lost(window) if restored and restored.precedes(window) else None
 
 
 def _admitted(page: Page, verdict: Verdict, named: Window | None, decided: Bind | Wait | Refuse) -> list[Message]:

@@ -18,11 +18,12 @@ from mizzle.messages import (
     Enrolment,
     Opening,
     Refusal,
+    Sighting,
     Unauthenticated,
     Verdict,
 )
 from services.ledger import deliveries, past
-from services.privacy_accountant import admission, closing, enrolment, opening
+from services.privacy_accountant import admission, closing, enrolment, opening, restoring
 from services.privacy_accountant.charge import terms_of
 from services.privacy_accountant.page import Page
 from services.runtime.about import in_hand
@@ -57,6 +58,7 @@ def book(
     with ledger.write(epoch) as tx:
         page = Page(tx, ground, terms_of(ground.plan, ground.epoch), round(clock() * 1000))
         tally = deliveries.begin(tx, page.federation)
+        said += restoring.end_what_was_open(page)
         for booking in bookings:
             in_hand(booking.told.message)
             kind, messages = _written(page, booking.told)
@@ -88,6 +90,8 @@ def _written(page: Page, told: Told) -> tuple[Kind | None, list[Message]]:
             return None, closing.released(page, candidate, told.attached)
         case Abandonment() as abandonment:
             return None, closing.abandoned(page, abandonment)
+        case Sighting() as sighting:
+            return None, restoring.sighted(page, sighting)
         case other:
             _log.warning("nothing to book", message=type(other).__name__)
             return None, []

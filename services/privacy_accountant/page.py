@@ -11,7 +11,7 @@ import structlog
 from mizzle.envelope import Purpose, seal, unseal
 from mizzle.messages import Abandoned, Answer, Receipt, Refused
 from mizzle.reasons import countable
-from services.ledger import audit, federations, past, updates, windows
+from services.ledger import audit, federations, past, restorations, updates, windows
 from services.privacy_accountant.charge import Standing
 from services.runtime.about import short
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mizzle.messages import Outcome, Update
     from mizzle.moves import Ground
     from mizzle.plan import Plan
+    from services.ledger.restorations import Restoration
     from services.ledger.updates import Row
     from services.ledger.windows import Found
     from services.privacy_accountant.charge import Terms
@@ -44,6 +45,7 @@ class Page:
     terms: Terms
     now: int
     _windows: dict[int, Found | None] = field(default_factory=dict, repr=False)
+    _restorations: list[Restoration | None] = field(default_factory=list, repr=False)
     _strangers: Counter[str] = field(default_factory=Counter, repr=False)
 
     @property
@@ -69,8 +71,15 @@ class Page:
         return self._windows[_NEWEST]
 
     def forget_windows(self) -> None:
-        """One was opened or has ended: look again."""
+        """One was opened or has ended, or the ledger was found to be old: look again."""
         self._windows.clear()
+        self._restorations.clear()
+
+    def restoration(self) -> Restoration | None:
+        """When the ledger was last found to be older than the world; looked up once, until `forget_windows`."""
+        if not self._restorations:
+            self._restorations.append(restorations.newest(self.tx, self.federation))
+        return self._restorations[0]
 
     def standing(self, named: int) -> Standing:
         """Where the federation stands for an update that names this window; late ones are counted for a late one."""

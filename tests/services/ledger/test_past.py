@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -155,8 +156,7 @@ def test_a_year_of_windows_leaves_a_bounded_ledger(tmp_path: Path) -> None:
         booked(ours, 7 * week, *verdicts)
         candidate, attached = ours.candidate(window, verdicts)
         booking = ours.booking(candidate, attached)
-        at = time.time() + 7 * week * 86_400
-        book(ours.ledger, ours.ground, ours.epoch, [booking], lambda at=at: at)
+        book(ours.ledger, ours.ground, ours.epoch, [booking], partial(float, time.time() + 7 * week * 86_400))
         assert len(ours.rows(UPDATES)) <= 9
         assert counted(ours).difference == 0
     assert counted(ours).outcomes == {"counted": 156}

@@ -107,7 +107,8 @@ def _accounts(tx: Connection, federation: str) -> str:
 
 def _updates(tx: Connection, federation: str) -> str:
     """Each update's id is the hash of what its own device signed, which says whose it is and which window it names."""
-    keys = dict(tx.execute(select(DEVICES.c.device, DEVICES.c.public_key).where(DEVICES.c.federation == federation)))
+    belong = select(DEVICES.c.device, DEVICES.c.public_key).where(DEVICES.c.federation == federation)
+    keys = {row.device: row.public_key for row in tx.execute(belong)}
     count = 0
     for row in _each(tx, UPDATES.c.federation == federation):
         envelope, who = unseal(row.sealed), f"update {row.id.hex()}"

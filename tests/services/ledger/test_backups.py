@@ -85,7 +85,7 @@ def test_a_ledger_whose_chain_is_broken_gives_no_backup(ours: Federation, tmp_pa
 
 def test_a_ledger_that_a_service_has_open_is_not_replaced(ours: Federation, tmp_path: Path) -> None:
     back_up(url(ours), tmp_path / "copy.db")
-    with reading(ours.ledger.engine), pytest.raises(Misconfigured, match="is in use.*stop the services"):
+    with reading(ours.ledger.engine), pytest.raises(Misconfigured, match=r"is in use.*stop the services"):
         restore(url(ours), tmp_path / "copy.db")
     assert marked(ours) is None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nacl.public import PublicKey, SealedBox
@@ -64,6 +65,7 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
         issue_epoch=lambda: ledger.issue_epoch(hop.service),
         facts=ledger.facts,
         blob=ledger.blob,
+        is_older_than=partial(ledger.is_older_than, hop.service),
     )
     equipment = Equipment(settings, ground, stores, ledger)
     own = log_of(hop, settings, ledger)  # the loop's line is the loop's: whoever looks never makes it wait

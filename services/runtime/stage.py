@@ -24,7 +24,7 @@ import numpy as np
 import structlog
 
 from mizzle.codec import decode_between_services, encode
-from mizzle.errors import Away, Fenced, Unreadable
+from mizzle.errors import Away, Fenced, Misconfigured, Unreadable
 from mizzle.messages import (
     Candidate,
     Decline,
@@ -59,6 +59,10 @@ PULSE_MS: Final = 1000
 
 FROM_OUTSIDE: Final = (Enrolment, Presence, Decline, Received, Refusal, Unauthenticated, Verdict)
 
+_RESUME: Final = (
+    "Put the newest one back (services.ledger restore), or say how far the world has come: services.ledger resume"
+)
+
 _log = structlog.get_logger()
 
 
@@ -90,13 +94,17 @@ class Service(Generic[S]):
 
 @dataclass(frozen=True)
 class Stores:
-    """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger."""
+    """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger.
+
+    `is_older_than` marks the ledger if it has not issued the epoch that it is asked of, and says whether it did.
+    """
 
     log: RedisLog
     spool: Spool
     issue_epoch: Callable[[], int]
     facts: Callable[[], Iterable[Message]]
     blob: Callable[[bytes], bytes | None]
+    is_older_than: Callable[[int], bool] = lambda _: False
 
 
 @dataclass
@@ -143,6 +151,7 @@ class Stage(Generic[S]):
 
         Raises:
             Fenced: a successor holds this place; this process has nothing left to do.
+            Misconfigured: the ledger is older than what Redis knows.
         """
         pause_s = 0.05
         while not stopping():
@@ -161,7 +170,7 @@ class Stage(Generic[S]):
 
     def _resume(self) -> None:
         in_hand(None)
-        self._place = self._stores.log.take(self._stores.issue_epoch())
+        self._place = self._taken(self._stores.issue_epoch())
         self._cursors = self._place.cursors
         self._uncommitted = 0
         self._careful = max(self._careful, self._service.hop.holds_back, self._batch)
@@ -175,6 +184,23 @@ class Stage(Generic[S]):
                 work.take(self._service.step(self._ground, work.state, told), told, None)
         self._settle(work, self._cursors)
         self._meters.begun()
+
+    def _taken(self, epoch: int) -> Place:
+        """Our place in this epoch, which the ledger has just issued.
+
+        Raises:
+            Fenced: a successor has the place.
+            Misconfigured: somebody has it in an epoch that the ledger never issued, so the ledger is an older one.
+        """
+        try:
+            return self._stores.log.take(epoch)
+        except Fenced:
+            held = self._stores.log.holder()
+            if not self._stores.is_older_than(held):
+                raise
+            service = self._service.hop.service
+            text = f"Redis knows epoch {held} of {service}, this ledger had issued {epoch} at most: it is an older one"
+            raise Misconfigured(f"{text}, and is marked as restored. {_RESUME}") from None
 
     def _superseded(self) -> bool:
         try:

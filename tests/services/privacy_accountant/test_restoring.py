@@ -7,7 +7,7 @@ import pytest
 from mizzle.messages import Abandoned, Charge, Closed, Release, Resumption, Sighting, Window
 from services.ledger import audit, restorations
 from services.ledger.engine import reading, writing
-from services.ledger.restorations import RESTORED, RESUMED, Restoration, Seen, most_loss
+from services.ledger.restorations import NOTHING_SEEN, RESTORED, RESUMED, Restoration, Seen, most_loss
 from services.ledger.tables import AUDIT, BUDGETS, CHARGES, RELEASES, SURCHARGES, UPDATES, WINDOWS
 from services.privacy_accountant.charge import stale_weight, terms_of
 from tests.services.federations import DEVICES, Federation, federation, opening
@@ -21,7 +21,7 @@ def ours(tmp_path: Path) -> Federation:
     return federation(tmp_path)
 
 
-def mark(ours: Federation, seen: Seen = Seen()) -> None:
+def mark(ours: Federation, seen: Seen = NOTHING_SEEN) -> None:
     """As `restore` does."""
     act = audit.Act("pumps", 1, "operator", RESTORED, "pumps", {"why": "a test"})
     with writing(ours.ledger.engine) as tx:

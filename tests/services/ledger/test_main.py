@@ -52,3 +52,28 @@ def test_a_federation_that_is_not_there_is_exit_3(folder: Path) -> None:
     assert run(folder, "verify")[0] == 3
     assert run(folder, "token", "pump-1", "--federation", "pumps")[0] == 3
     assert run(folder, "create", "--plan", str(folder / "none.toml"), "--keys", str(folder / "keys"))[0] == 3
+
+
+def test_a_ledger_is_backed_up_restored_proven_and_resumed(folder: Path) -> None:
+    """As docs/operations.md says it; each command's end is told by its status and in words."""
+    created(folder)
+    status, end, _ = run(folder, "backup", str(folder / "copy.db"))
+    assert (status, end.split(":")[0]) == (0, "1")
+    assert run(folder, "backup", str(folder / "copy.db"))[0] == 3
+    run(folder, "token", "pump-1", "--federation", "pumps")
+    (folder / "ledger.db").unlink()
+    status, _, said = run(folder, "restore", str(folder / "copy.db"))
+    assert (status, "until: services.ledger resume" in said) == (0, True)
+    status, _, said = run(folder, "verify", "--head", end.strip())
+    assert (status, "it waits for a person: services.ledger resume" in said) == (0, True)
+    wanted = ("resume", "--federation", "pumps", "--because", "the disk was lost")
+    status, _, said = run(folder, *wanted)
+    assert (status, "--newest-release N --newest-window N" in said) == (3, True)
+    assert run(folder, *wanted, "--newest-release", "0", "--newest-window", "0")[0] == 0
+    assert run(folder, *wanted, "--newest-release", "0", "--newest-window", "0")[0] == 3
+
+
+def test_rows_of_updates_that_ended_long_ago_are_cleaned_up_by_hand(folder: Path) -> None:
+    created(folder)
+    assert run(folder, "tidy", "--federation", "pumps")[:2] == (0, "0 rows of updates went\n")
+    assert run(folder, "tidy", "--federation", "pumps", "--days", "1")[0] == 2

@@ -37,10 +37,13 @@ def judged(page: Page, verdict: Verdict) -> tuple[Kind, list[Message]]:
 
 
 def refused(page: Page, refusal: Refusal) -> tuple[Kind, list[Message]]:
-    """What becomes of an update that another service refused; one that is admitted goes its own way."""
+    """What becomes of an update that another service refused; one that is admitted goes its way, as if it came again.
+
+    It was taken once, and ends with its window; whoever could not read it this time ends nothing.
+    """
     row = updates.find(page.tx, refusal.id)
     if row is not None:
-        return "duplicate", [row.answer] if row.outcome != "open" else []
+        return "duplicate", _said_again(page, row)
     if (answer := page.said_to_have_ended(refusal.id, refusal.update, refusal.sealed)) is not None:
         return "duplicate", [answer]
     row = _insert(page, refusal, refusal.reason, _waiting(refusal))

@@ -33,8 +33,10 @@ from mizzle.messages import (
     Presence,
     Received,
     Refusal,
+    Release,
     Unauthenticated,
     Verdict,
+    Window,
     refers_to,
 )
 from mizzle.moves import Ground, Moved, Tick, Told
@@ -313,13 +315,16 @@ class Stage(Generic[S]):
     def _told(self, message: Message) -> Told:
         if type(message) not in self._service.hop.reads_payload:
             return Told(message)
-        found = {key: self._bytes_of(key) for key in refers_to(message)}
+        found = {key: self._bytes_of(message, key) for key in refers_to(message)}
         return Told(message, {key: body for key, body in found.items() if body is not None})
 
-    def _bytes_of(self, key: bytes) -> bytes | None:
-        """What lies under `key`; no bytes at all are bytes too, and None only where nothing is known of it."""
+    def _bytes_of(self, message: Message, key: bytes) -> bytes | None:
+        """What lies under `key`; no bytes at all are bytes too, and None only where nothing is known of it.
+
+        The store's files are not flushed, so a loss of power may leave one cut short: it is as if there were none.
+        """
         body = self._stores.spool.get(key)
-        return self._stores.blob(key) if body is None else body
+        return self._stores.blob(key) if body is None or not _is_whole(message, key, body) else body
 
     def _beat(self, now: int) -> None:
         if now - self._beaten < PULSE_MS:
@@ -336,6 +341,17 @@ class Stage(Generic[S]):
         if self._uncommitted:
             self._commit(self._state, self._cursors)
             self._uncommitted = 0
+
+
+def _is_whole(message: Message, key: bytes, body: bytes) -> bool:
+    """Whether the bytes are those that the message is about, as far as it says which; a payload's hash costs too much."""
+    match message:
+        case Received(update=update):
+            return len(body) == update.payload.size
+        case Window() | Release():
+            return hashlib.sha256(body).digest() == key
+        case _:
+            return True
 
 
 def _came_from_outside(entry: Entry) -> bool:

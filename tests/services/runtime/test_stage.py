@@ -30,7 +30,7 @@ from services.runtime.payloads import Spool
 from services.runtime.redis_log import Output, Place, RedisLog, connected
 from services.runtime.stage import MOST_TRIES, Service, Stage, Stores, recalled, remembered
 from tests.services.gateway.devices import Device
-from tests.services.grounds import Grounds, founded, release
+from tests.services.grounds import Grounds, founded, model_of, release
 
 TIMES = 100
 
@@ -265,10 +265,37 @@ def test_a_payload_of_no_bytes_is_a_payload_too(bench: Bench) -> None:
         attached.extend([dict(event.attached)] if isinstance(event, Told) else [])
         return step(ground, state, event)
 
-    (message,) = bench.receive(1)
-    bench.spool.put(message.id, b"")
+    (message,) = bench.receive(1, payload=b"")
     bench.stage(replace(DETECTOR, step=noted)).run(until(lambda: bool(attached)))
     assert attached == [{message.id: b""}]
+
+
+def test_a_payload_that_a_loss_of_power_has_cut_short_is_none(bench: Bench) -> None:
+    """Its device is not refused for what our disk has lost: it sends the update again, and that one is judged."""
+    attached: list[dict[bytes, bytes]] = []
+
+    def noted(ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+        attached.extend([dict(event.attached)] if isinstance(event, Told) else [])
+        return step(ground, state, event)
+
+    cut, whole = bench.receive(1, 2)
+    bench.spool.put(cut.id, b"")
+    bench.stage(replace(DETECTOR, step=noted)).run(until(lambda: len(attached) == 2))
+    assert attached == [{}, {whole.id: b"levels"}]
+
+
+def test_a_model_that_a_loss_of_power_has_cut_short_is_taken_from_the_ledger(bench: Bench) -> None:
+    """Else the next window would begin at bytes that are no model, and never end."""
+    told: list[Told] = []
+
+    def noted(_ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+        told.extend([event] if isinstance(event, Told) else [])
+        return Moved(state)
+
+    made = release(bench.grounds, 1)
+    bench.spool.put(made.model.digest, b"")
+    bench.stage(Service(hop("gateway"), begin, noted)).run(until(lambda: bool(told)))
+    assert told == [Told(made, {made.model.digest: model_of(bench.grounds, 1)})]
 
 
 def test_a_log_names_the_update_that_broke_a_step_and_was_buried(bench: Bench) -> None:

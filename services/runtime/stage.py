@@ -344,7 +344,7 @@ class Stage(Generic[S]):
 
 
 def _is_whole(message: Message, key: bytes, body: bytes) -> bool:
-    """Whether the bytes are those that the message is about, as far as it says which; a payload's hash costs too much."""
+    """Whether the bytes are those that the message is about, as far as it says; a payload's hash costs too much."""
     match message:
         case Received(update=update):
             return len(body) == update.payload.size

@@ -1,5 +1,6 @@
 """What an operator does by hand, as a program: its exit statuses are told by number."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from services.ledger.commands import app
 from tests.services.plans import MODEL, TOML
 
 
@@ -71,6 +73,16 @@ def test_a_ledger_is_backed_up_restored_proven_and_resumed(folder: Path) -> None
     assert (status, "--newest-release N --newest-window N" in said) == (3, True)
     assert run(folder, *wanted, "--newest-release", "0", "--newest-window", "0")[0] == 0
     assert run(folder, *wanted, "--newest-release", "0", "--newest-window", "0")[0] == 3
+
+
+def test_every_command_that_the_operations_page_types_is_there() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    typed = set(re.findall(r"(?:operator|services\.ledger) ([a-z]+)\b", page.replace("--no-deps ", "")))
+    known = {
+        command.name or (command.callback.__name__ if command.callback else "") for command in app.registered_commands
+    }
+    assert {"backup", "restore", "resume", "tidy", "verify"} <= typed
+    assert typed - known - {"doctor"} == set()
 
 
 def test_rows_of_updates_that_ended_long_ago_are_cleaned_up_by_hand(folder: Path) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from mizzle.errors import Fenced, Misconfigured
 from services.ledger import audit, restorations
-from services.ledger.backups import back_up, restore
+from services.ledger.backups import _to_ourselves, back_up, restore
 from services.ledger.engine import Damaged, connect, reading, writing
 from services.ledger.ledger import WRITER, Ledger
 from services.ledger.restorations import RESTORED, Seen
@@ -83,11 +83,26 @@ def test_a_ledger_whose_chain_is_broken_gives_no_backup(ours: Federation, tmp_pa
     assert not (tmp_path / "copy.db").exists()
 
 
-def test_a_ledger_that_a_service_has_open_is_not_replaced(ours: Federation, tmp_path: Path) -> None:
+def test_a_ledger_that_a_service_has_open_is_not_replaced_whether_it_reads_or_not(
+    ours: Federation, tmp_path: Path
+) -> None:
     back_up(url(ours), tmp_path / "copy.db")
+    with pytest.raises(Misconfigured, match=r"is in use.*stop the services"):
+        restore(url(ours), tmp_path / "copy.db")
     with reading(ours.ledger.engine), pytest.raises(Misconfigured, match=r"is in use.*stop the services"):
         restore(url(ours), tmp_path / "copy.db")
     assert marked(ours) is None
+    assert list(tmp_path.glob("*.restoring*")) == []
+
+
+def test_nobody_opens_a_ledger_while_it_is_replaced(ours: Federation, tmp_path: Path) -> None:
+    """Whoever tries waits, and is told that the ledger does not answer."""
+    file = ours.folder / "ledger.db"
+    stop(ours)
+    other = sqlite3.connect(file, timeout=0)
+    with _to_ourselves(file), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("SELECT count(*) FROM audit")
+    other.close()
 
 
 def test_what_is_restored_is_marked_with_all_that_the_replaced_ledger_knew(ours: Federation, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_ledger_that_a_service_has_open_is_not_replaced_whether_it_reads_or_no
     assert list(tmp_path.glob("*.restoring*")) == []
 
 
-def test_nobody_opens_a_ledger_while_it_is_replaced(ours: Federation, tmp_path: Path) -> None:
+def test_nobody_opens_a_ledger_while_it_is_replaced(ours: Federation) -> None:
     """Whoever tries waits, and is told that the ledger does not answer."""
     file = ours.folder / "ledger.db"
     stop(ours)

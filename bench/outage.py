@@ -40,11 +40,10 @@ from mizzle.messages import Receipt
 from mizzle.plan import Plan, from_toml
 from mizzle.transport.backoff import LONGEST_S, span_s
 from services.local.faults import FaultProxy, Mode
-from services.local.federation import SERVICES, running
+from services.local.federation import ROOT, SERVICES, running
 from services.local.fleet import Fleet, Wrist
 from services.local.janitor import workplace
 from services.local.sight import Lines
-from services.local.verdict import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

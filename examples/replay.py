@@ -177,7 +177,8 @@ def integer_sum(records: Records, plan: Plan, release: Release) -> Integers:
     grid, bound = grid_of(plan), bound_of(plan)
     members = records.members(release.version)
     if len(members) != release.members:
-        raise Different(f"it has {release.members} members, the ledger counts {len(members)} in it")
+        text = f"it has {release.members} members, the ledger counts {len(members)} in it"
+        raise Different(f"{text}; of one whose members were cleaned up since, replay an older backup")
     total: Integers = np.zeros(grid.size, np.int64)
     turned: dict[int, Integers] = {}
     for member in members:

@@ -298,6 +298,19 @@ class Release(Message, tag="release.v1"):
     optimizer: BlobRef | None = None
 
 
+class Resumption(Message, tag="resumption.v1"):
+    """A ledger that was restored goes on: its newest release, if it has one, under a version that nobody has seen."""
+
+    version: Version
+    release: Release | None = None
+
+
+class Sighting(Message, tag="sighting.v1"):
+    """The gateway has met a release at the broker that the ledger does not know; the ledger will see who signed it."""
+
+    manifest: Manifest
+
+
 class Candidate(Message, tag="candidate.v1"):
     """The releaser asks the ledger to count the members of an aggregate and to remember the release made of them."""
 
@@ -397,6 +410,8 @@ BetweenServices = (
     | Abandonment
     | Candidate
     | Release
+    | Resumption
+    | Sighting
     | Rejection
     | Closed
     | Answer

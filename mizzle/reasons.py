@@ -88,6 +88,21 @@ REASONS: Final = (
     ),
     Reason(
         "receipt",
+        "already-ended",
+        "The update ended long ago; it was sent again after the federation had cleaned up what it knew of it.",
+        "The device's outbox went back to an old copy, or the device never heard of the first receipt for longer than"
+        " MIZZLE_RETENTION_DAYS.",
+        "nothing: it is not counted again; if the outbox was restored, give the device a disk that keeps it",
+    ),
+    Reason(
+        "receipt",
+        "restored",
+        "The update is of a time that the federation's ledger does not know: it was restored from an older copy.",
+        "It may be in a release that was made after the copy, so counting it could count it twice.",
+        "nothing: the next window takes new ones; services.ledger verify says when the ledger was restored",
+    ),
+    Reason(
+        "receipt",
         "wrong-plan",
         "The update was made by another plan than the federation works by.",
         "The device has not heard of a new plan yet, or its identity is of an older one.",

@@ -12,6 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mizzle import topics
+from mizzle.codec import encode
+from mizzle.messages import Sighting
 from mizzle.transport.mqtt_bus import MqttBus
 from mizzle.transport.passwords import read as read_password
 from services.gateway import deliver, receive
@@ -20,9 +22,11 @@ from services.gateway.deliver import Delivery
 from services.gateway.figures import GatewayFigures
 from services.gateway.heartbeat import Heartbeat, will
 from services.gateway.intake import RECEIVE_BYTES, RECEIVE_MAXIMUM, Inbox, Intake
+from services.gateway.lookout import Lookout
 from services.gateway.mirror import Mirror, Originals
 from services.pipeline import hop
 from services.runtime.companions import Companions
+from services.runtime.redis_log import Output
 from services.runtime.shell import FAILED, attend
 from services.runtime.stage import Service, Stage
 
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from mizzle.messages import Message
-    from mizzle.transport.bus import BusEvent, Listener
+    from mizzle.transport.bus import Bus, BusEvent, Listener
     from services.runtime.equipment import Equipment
 
 GATEWAY = hop("gateway")
@@ -50,7 +54,8 @@ def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
     coming = line("gateway", receive_maximum=RECEIVE_MAXIMUM, receive_bytes=RECEIVE_BYTES, manual_ack=True)
     going = line("gateway-delivery", will=will(federation))
     heartbeat, courier, inbox = Heartbeat(going, coming, federation), Courier(going), Inbox()
-    mirror = Mirror(Originals.of(equipment), courier)
+    lookout = _lookout(equipment, coming)
+    mirror = Mirror(Originals.of(equipment), courier, lookout.has_looked, lambda: lookout.newest)
     intake = Intake(
         coming,
         inbox,
@@ -72,12 +77,13 @@ def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
         return equipment.stores.facts()
 
     coming.subscribe(topics.every_up(federation))
+    coming.subscribe(topics.release(federation))
     coming.subscribe(topics.state(federation))
-    coming.open(_each(inbox.listen, heartbeat.listen))
+    coming.open(_each(inbox.listen, heartbeat.listen, lookout.listen))
     going.open(_each(courier.listen, mirror.listen, heartbeat.listen))
     stage = Stage(service, ground, replace(equipment.stores, facts=facts), settings.batch, equipment.meters)
     try:
-        with Companions(intake.run, mirror.run) as companions:
+        with Companions(intake.run, mirror.run, lookout.run) as companions:
             stage.run(lambda: stopping() or companions.one_has_fallen())
         heartbeat.stop()
     finally:
@@ -85,6 +91,18 @@ def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
         going.close()
     if companions.one_has_fallen():
         sys.exit(FAILED)
+
+
+def _lookout(equipment: Equipment, coming: Bus) -> Lookout:
+    ledger, log = equipment.ledger, equipment.stores.log
+
+    def known() -> int:
+        return max((release.version for release in ledger.releases(1)), default=0)
+
+    def tell(sighting: Sighting) -> None:
+        log.append([Output(stream, encode(sighting)) for stream in GATEWAY.says[Sighting]])
+
+    return Lookout(coming, ledger.federation, ledger.server_key("release") or b"", known, tell)
 
 
 def _each(*listeners: Listener) -> Listener:

@@ -63,10 +63,15 @@ class Originals:
 
 @dataclass
 class Mirror:
-    """Puts up what stands for everyone, and takes down what is too old."""
+    """Puts up what stands for everyone, and takes down what is too old.
+
+    It waits until `has_looked` before it puts up anything, and announces nothing that is older than `newest_out`.
+    """
 
     originals: Originals
     courier: Courier
+    has_looked: Callable[[], bool] = lambda: True
+    newest_out: Callable[[], int] = lambda: -1
     _announcing: threading.Lock = field(default_factory=threading.Lock)
     _announced: int = -1
     _wanted: threading.Event = field(default_factory=threading.Event)
@@ -83,6 +88,7 @@ class Mirror:
             if not self._wanted.wait(0.2):
                 continue
             self._wanted.clear()
+            self.has_looked()
             try:
                 self.refresh()
                 pause_s = _FIRST_PAUSE_S
@@ -124,7 +130,7 @@ class Mirror:
     def _announce(self, release: Release) -> None:
         federation = self.originals.federation
         with self._announcing:
-            if release.version < self._announced:
+            if release.version < max(self._announced, self.newest_out()):
                 return
             event = cloud_event(federation, release.manifest, _manifest(release.manifest))
             told = Publication(topics.release(federation), event, retain=True, content_type=EVENT_CONTENT_TYPE)

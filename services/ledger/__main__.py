@@ -1,4 +1,4 @@
-"""`python -m services.ledger create | setup | token | keys | migrate | verify`: see its commands."""
+"""`python -m services.ledger COMMAND`: see its commands."""
 
 import sys
 

@@ -103,6 +103,12 @@ def settle(tx: Connection, updates: Collection[bytes], version: int | None = Non
         _mark(tx, updates, "settled", version)
 
 
+def surcharge(tx: Connection, device: str, loss: int) -> None:
+    """Count a loss of the device that no update stands for, for ever and whatever its budget allows."""
+    more = {"settled": BUDGETS.c.settled + loss}
+    tx.execute(update(BUDGETS).where(BUDGETS.c.device == device).values(more))
+
+
 def void(tx: Connection, updates: Collection[bytes]) -> None:
     """Give back what these updates reserved: they were abandoned with a window whose noise was never drawn (I18)."""
     rows = _reserved(tx, updates)

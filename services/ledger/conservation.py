@@ -3,7 +3,8 @@
     admitted(W) = counted + refused + abandoned + open        for the window W that an update's signed header names
     first deliveries = admitted                               deliveries = first + duplicates + unauthenticated
 
-An update that has ended without a receipt has not ended, and one is counted only in a release whose size says so.
+An update that has ended without a receipt has not ended, and one is counted only in a release whose size says so. Rows
+that were cleaned up (`past.py`) are counted where they stood.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, select
 
-from services.ledger import deliveries
+from services.ledger import deliveries, past
 from services.ledger.tables import RELEASES, UPDATES, WINDOWS
 
 if TYPE_CHECKING:
@@ -51,6 +52,11 @@ def accounts(tx: Connection, federation: str) -> Accounts:
         if outcome == "refused":
             refused[reason or ""] += count
         gaps[window] += count - (count if outcome == "open" else receipts if outcome in ENDINGS else 0)
+    for gone in past.counts(tx, federation):
+        outcomes[gone.outcome] += gone.count
+        if gone.outcome == "refused":
+            refused[gone.reason] += gone.count
+        gaps[gone.named_window] += 0 if gone.outcome in ENDINGS else gone.count
     delivered = deliveries.counted(tx, federation)
     unlike = delivered.get("first", 0) - outcomes.total()
     return Accounts(
@@ -75,6 +81,8 @@ def _miscounted(tx: Connection, federation: str) -> int:
     of_rows = select(UPDATES.c.version, func.count()).where(*counted).group_by(UPDATES.c.version)
     of_releases = select(RELEASES.c.version, RELEASES.c.members).where(RELEASES.c.federation == federation)
     gaps = Counter(_counts(tx, of_rows))
+    for gone in past.counts(tx, federation):
+        gaps[gone.version] += gone.count if gone.outcome == "counted" else 0
     gaps.subtract(_counts(tx, of_releases))
     return sum(map(abs, gaps.values()))
 

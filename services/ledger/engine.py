@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 _RESTORE: Final = "stop the services, put the file aside and restore the newest copy (docs/operations.md)"
 _WAIT_S: Final = 20.0
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON")
+_MOST_LOG: Final = 64 * 1024 * 1024
+"""Whoever reads for long, as a backup does, lets the log grow; when it begins again it is cut back to so many bytes."""
+
+_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"journal_size_limit={_MOST_LOG}")
 
 
 class Damaged(Misconfigured):

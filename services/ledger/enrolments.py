@@ -63,6 +63,11 @@ def enrol(tx: Connection, federation: str, name: str, enrolled: Device, at: int)
     tx.execute(insert(BUDGETS).values(device=name, settled=0, reserved=0).on_conflict_do_nothing())
 
 
+def everybody(tx: Connection, federation: str) -> list[str]:
+    """All devices that belong."""
+    return list(tx.execute(select(DEVICES.c.device).where(DEVICES.c.federation == federation)).scalars())
+
+
 def enrolled(tx: Connection, federation: str, names: Collection[str]) -> set[str]:
     """Those of `names` that belong."""
     wanted = select(DEVICES.c.device).where(DEVICES.c.federation == federation, DEVICES.c.device.in_(names))

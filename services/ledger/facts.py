@@ -22,6 +22,8 @@ def facts(tx: Connection, plan: Plan) -> Iterator[Message]:
     if release is not None:
         yield release
     if found is not None:
+        if found.is_open and (resumed := releases.resumption(tx, federation, found.window)) is not None:
+            yield resumed
         yield found.window if found.is_open else endings.closed(tx, plan, found)
     halted = federations.halted(tx, federation, found.window.number if found else 0)
     if halted is not None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from mizzle.errors import Fenced
@@ -12,6 +12,9 @@ from services.ledger.tables import LEASES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+LEAP: Final = 2**32
+"""So many starts of a service there will never be; 2^21 leaps keep within the 2^53 that Redis counts exactly."""
 
 
 def issue(tx: Connection, name: str, holder: str, at: int) -> int:
@@ -21,6 +24,17 @@ def issue(tx: Connection, name: str, holder: str, at: int) -> int:
         index_elements=["name"], set_={"epoch": LEASES.c.epoch + 1, "holder": holder, "issued_at": at}
     )
     return int(tx.execute(again.returning(LEASES.c.epoch)).scalar_one())
+
+
+def leap(tx: Connection, federation: str) -> None:
+    """Issue no epoch of this federation's places from now on that a newer ledger may have issued before."""
+    ours = LEASES.c.name.startswith(f"{federation}/", autoescape=True)
+    tx.execute(update(LEASES).where(ours).values(epoch=LEASES.c.epoch + LEAP))
+
+
+def newest(tx: Connection, name: str) -> int:
+    """The newest epoch that was issued for the place `name`; 0 before the first."""
+    return int(tx.execute(select(LEASES.c.epoch).where(LEASES.c.name == name)).scalar() or 0)
 
 
 def check(tx: Connection, name: str, epoch: int) -> None:

@@ -14,9 +14,10 @@ from sqlalchemy.exc import OperationalError
 
 from mizzle.errors import Misconfigured
 from mizzle.plan import Plan, from_canonical
-from services.ledger import blobs, enrolments, federations, leases, releases
+from services.ledger import audit, blobs, enrolments, federations, leases, releases, restorations
 from services.ledger.engine import answering, connect, reading, writing
 from services.ledger.facts import facts
+from services.ledger.past import RETENTION_MS
 from services.ledger.tables import REVISION
 
 if TYPE_CHECKING:
@@ -32,15 +33,19 @@ WRITER = "privacy_accountant"
 
 @dataclass(frozen=True)
 class Ledger:
-    """One federation in a ledger; several threads may ask it at once."""
+    """One federation in a ledger; several threads may ask it at once.
+
+    Rows of updates stay for `retention_ms` after their receipts.
+    """
 
     federation: str
     engine: Engine = field(repr=False)
     _written: federations.Federation = field(repr=False)
+    retention_ms: int = RETENTION_MS
     _device_keys: dict[str, bytes] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def open(cls, url: str, federation: str) -> Ledger:
+    def open(cls, url: str, federation: str, retention_ms: int = RETENTION_MS) -> Ledger:
         """The ledger of `federation` at `url`.
 
         Raises:
@@ -49,7 +54,7 @@ class Ledger:
         engine = connect(url)
         refuse_other_tables(engine)
         with reading(engine) as tx:
-            return cls(federation, engine, federations.find(tx, federation))
+            return cls(federation, engine, federations.find(tx, federation), retention_ms)
 
     @property
     def name(self) -> str:
@@ -77,6 +82,21 @@ class Ledger:
         with writing(self.engine) as tx:
             holder = f"{socket.gethostname()}:{os.getpid()}"
             return leases.issue(tx, self._place(service), holder, round(time.time() * 1000))
+
+    def is_older_than(self, service: str, epoch: int) -> bool:
+        """Whether the service's place was issued in this epoch by a newer ledger; then this one is marked as restored.
+
+        Somebody has put it back by hand. It is the second small transaction of a service that is not the writer: like
+        the epochs, this must be written before the writer can be.
+        """
+        with writing(self.engine) as tx:
+            if (issued := leases.newest(tx, self._place(service))) >= epoch:
+                return False
+            body = {"why": f"epoch {epoch} of {service} was found in Redis, {issued} is the newest one issued here"}
+            now = round(time.time() * 1000)
+            act = audit.Act(self.federation, now, service, restorations.RESTORED, self.federation, body)
+            restorations.mark(tx, self.federation, act)
+            return True
 
     def facts(self) -> list[Message]:
         """How things stand, as a service that resumes is told it."""

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select
 
-from mizzle.messages import BlobRef, ModelRef, Release
+from mizzle.messages import BlobRef, ModelRef, Release, Resumption
+from services.ledger import restorations
 from services.ledger.tables import RELEASES
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from mizzle.messages import Candidate
+    from mizzle.messages import Candidate, Window
     from mizzle.plan import Plan
 
 
@@ -35,11 +36,22 @@ def find(tx: Connection, federation: str, version: int) -> Release:
 
 
 def next_base(tx: Connection, federation: str, plan: Plan) -> ModelRef:
-    """The model that the next window starts from: the newest release, or the plan's own before the first."""
+    """The model that the next window starts from: the newest release, or the plan's own before the first.
+
+    In a ledger that was restored it goes on under a version that nobody has seen, if releases were lost.
+    """
+    release, restored = latest(tx, federation), restorations.newest(tx, federation)
+    version = max(release.version if release else 0, (restored.base_version if restored else None) or 0)
+    model = release.model if release else plan.model
+    return ModelRef(version=version, digest=model.digest, size=model.size)
+
+
+def resumption(tx: Connection, federation: str, window: Window) -> Resumption | None:
+    """Under which version the newest release goes on, where the window's base has another one: of a restored ledger."""
     release = latest(tx, federation)
-    if release is None:
-        return ModelRef(version=0, digest=plan.model.digest, size=plan.model.size)
-    return ModelRef(version=release.version, digest=release.model.digest, size=release.model.size)
+    if window.base.version <= (release.version if release else 0):
+        return None
+    return Resumption(version=window.base.version, release=release)
 
 
 def insert_new(tx: Connection, federation: str, candidate: Candidate, at: int) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy import (
     Text,
 )
 
-REVISION: Final = "0001"
+REVISION: Final = "0002"
 """The migration that makes these tables of the ones before it."""
 
 METADATA: Final = MetaData()
@@ -119,6 +119,29 @@ UPDATES: Final = Table(
     Index("updates_by_window", "federation", "window", "outcome"),
     Index("updates_by_name", "federation", "named_window", "device"),
     Index("updates_by_device", "federation", "device", "window"),
+    Index("updates_by_end", "federation", "ended_at"),
+)
+
+PAST_UPDATES: Final = Table(
+    "past_updates",  # how many updates ended how, whose rows were cleaned up; the sums of I2 go on with them
+    METADATA,
+    _text("federation", primary_key=True),
+    _number("named_window", primary_key=True),
+    _text("outcome", primary_key=True),  # counted | refused | abandoned
+    _text("reason", primary_key=True),  # empty where there is none
+    _number("version", primary_key=True),  # counted in this release; 0 in none
+    _number("count"),
+)
+
+PAST_DEVICES: Final = Table(
+    "past_devices",  # which of a device's updates those were: by the counter in the signed header, as past.py says
+    METADATA,
+    _text("federation", primary_key=True),
+    _text("device", primary_key=True),
+    _number("named_window"),  # the newest that one of them names
+    _number("mark"),  # the highest counter of one of them
+    _bytes("ended"),  # bit k, from the right: mark - k is the counter of one of them
+    _number("settled"),  # the sum of the settled charges that were cleaned up with them
 )
 
 BUDGETS: Final = Table(
@@ -139,6 +162,30 @@ CHARGES: Final = Table(
     _number("loss"),
     _text("state"),  # reserved | settled | void
     _number("version", nullable=True),
+)
+
+RESTORATIONS: Final = Table(
+    "restorations",  # each time that an older ledger took the place of a newer one
+    METADATA,
+    _text("federation", primary_key=True),
+    _number("number", primary_key=True),
+    _number("at"),
+    Column("why", Text, nullable=False),
+    _number("version"),  # the newest release that the world is known to have seen
+    _number("window"),  # the newest window, likewise
+    _number("closed_at", nullable=True),  # when all that was open in it had been ended
+    _number("resumed_at", nullable=True),  # when a person let it go on; nothing is released and no window opens before
+    Column("because", Text),
+    _number("base_version", nullable=True),  # the number under which its newest model goes on
+)
+
+SURCHARGES: Final = Table(
+    "surcharges",  # what devices may have lost in releases that a restored ledger does not know; settled
+    METADATA,
+    _text("federation", primary_key=True),
+    _text("device", primary_key=True),
+    _number("restoration", primary_key=True),
+    _number("loss"),
 )
 
 BLOBS: Final = Table("blobs", METADATA, _bytes("digest", primary_key=True), _bytes("body"))

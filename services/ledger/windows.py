@@ -52,6 +52,12 @@ def last(tx: Connection, federation: str) -> Found | None:
     return _found(tx.execute(_LAST, {"of": federation}).first())
 
 
+def still_open(tx: Connection, federation: str) -> list[Found]:
+    """The windows that are open: one at most, and the newest, unless the ledger was restored."""
+    rows = tx.execute(_OURS.where(WINDOWS.c.state == "open"), {"of": federation})
+    return [found for row in rows if (found := _found(row))]
+
+
 def open_new(tx: Connection, federation: str, window: Window, at: int) -> None:
     """Open a window; its number is one that no window has."""
     row = {"base_version": window.base.version, "opened_at": at, "deadline": window.deadline, "body": encode(window)}

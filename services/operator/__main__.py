@@ -1,4 +1,4 @@
-"""`python -m services.operator token | keys | migrate | verify | doctor`: what an operator does by hand.
+"""`python -m services.operator COMMAND`: what an operator does by hand, with the ledger, and as its doctor.
 
 It is what `docker compose run --rm operator` runs. Exit: as the ledger's commands and the doctor say.
 """

@@ -10,7 +10,7 @@ from mizzle.messages import Charge
 from services.ledger import budgets, updates
 from services.ledger.budgets import Hold
 from services.ledger.updates import Row
-from services.privacy_accountant.charge import Bind, Refuse, misdated, place
+from services.privacy_accountant.charge import Bind, Refuse, lost, misdated, place
 
 if TYPE_CHECKING:
     from mizzle.messages import Message, Refusal, Verdict, Window
@@ -26,18 +26,26 @@ def judged(page: Page, verdict: Verdict) -> tuple[Kind, list[Message]]:
     row = updates.find(page.tx, verdict.id)
     if row is not None:
         return "duplicate", _said_again(page, row)
+    if (answer := page.said_to_have_ended(verdict.id, verdict.update, verdict.sealed)) is not None:
+        return "duplicate", [answer]
     update, found = verdict.update, page.window(verdict.update.window)
     named = found.window if found else None
     has_sent = updates.has_sent(page.tx, page.federation, update.device, update.window)
     decided = place(page.terms, verdict, named, page.standing(update.window), has_sent=has_sent)
+    decided = _of_an_unknown_time(page, update.window) or decided
     return "first", _admitted(page, verdict, named, misdated(page.terms, unseal(verdict.sealed).epoch) or decided)
 
 
 def refused(page: Page, refusal: Refusal) -> tuple[Kind, list[Message]]:
-    """What becomes of an update that another service refused; one that is admitted goes its own way."""
+    """What becomes of an update that another service refused; one that is admitted goes its way, as if it came again.
+
+    It was taken once, and ends with its window; whoever could not read it this time ends nothing.
+    """
     row = updates.find(page.tx, refusal.id)
     if row is not None:
-        return "duplicate", [row.answer] if row.outcome != "open" else []
+        return "duplicate", _said_again(page, row)
+    if (answer := page.said_to_have_ended(refusal.id, refusal.update, refusal.sealed)) is not None:
+        return "duplicate", [answer]
     row = _insert(page, refusal, refusal.reason, _waiting(refusal))
     return "first", [page.refuse(row, refusal.reason, refusal.why).answer]
 
@@ -47,6 +55,11 @@ def reserve(page: Page, row: Row, bind: Bind, instead_of: int = 0) -> int | None
     before = updates.weight_in(page.tx, page.federation, row.device, bind.window)
     hold = Hold(row.id, page.federation, row.device, bind.window, page.terms.loss(before, bind.weight))
     return budgets.reserve(page.tx, hold, page.terms.limit, instead_of)
+
+
+def _of_an_unknown_time(page: Page, window: int) -> Refuse | None:
+    restored = page.restoration()
+    return lost(window) if restored and restored.precedes(window) else None
 
 
 def _admitted(page: Page, verdict: Verdict, named: Window | None, decided: Bind | Wait | Refuse) -> list[Message]:

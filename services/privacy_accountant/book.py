@@ -18,17 +18,18 @@ from mizzle.messages import (
     Enrolment,
     Opening,
     Refusal,
+    Sighting,
     Unauthenticated,
     Verdict,
 )
-from services.ledger import deliveries
-from services.privacy_accountant import admission, closing, enrolment, opening
+from services.ledger import deliveries, past
+from services.privacy_accountant import admission, closing, enrolment, opening, restoring
 from services.privacy_accountant.charge import terms_of
 from services.privacy_accountant.page import Page
 from services.runtime.about import in_hand
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mizzle.messages import Message
     from mizzle.moves import Ground, Told
@@ -41,8 +42,12 @@ UNAUTHENTICATED: Final = "delivery.unauthenticated"
 _log = structlog.get_logger()
 
 
-def book(ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking]) -> list[Message]:
+def book(
+    ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking], clock: Callable[[], float] = time.time
+) -> list[Message]:
     """Write the bookings in one transaction of the writer's `epoch`, and give what is to be said, in their order.
+
+    With them go the rows of some updates that ended long ago, as many as a batch brings.
 
     Raises:
         Fenced: a successor writes. Away: the ledger's file cannot be written. In both cases nothing was.
@@ -51,8 +56,9 @@ def book(ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking]
         return []
     said: list[Message] = []
     with ledger.write(epoch) as tx:
-        page = Page(tx, ground, terms_of(ground.plan, ground.epoch), round(time.time() * 1000))
+        page = Page(tx, ground, terms_of(ground.plan, ground.epoch), round(clock() * 1000))
         tally = deliveries.begin(tx, page.federation)
+        said += restoring.end_what_was_open(page)
         for booking in bookings:
             in_hand(booking.told.message)
             kind, messages = _written(page, booking.told)
@@ -63,6 +69,7 @@ def book(ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking]
                 page.audit_stranger(UNAUTHENTICATED, stranger.device, reason=stranger.reason)
         in_hand(None)
         deliveries.write(tx, page.federation, tally)
+        past.tidy(tx, page.federation, page.now - ledger.retention_ms)
     return said
 
 
@@ -83,6 +90,8 @@ def _written(page: Page, told: Told) -> tuple[Kind | None, list[Message]]:
             return None, closing.released(page, candidate, told.attached)
         case Abandonment() as abandonment:
             return None, closing.abandoned(page, abandonment)
+        case Sighting() as sighting:
+            return None, restoring.sighted(page, sighting)
         case other:
             _log.warning("nothing to book", message=type(other).__name__)
             return None, []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def misplaced(page: Page, window: Window, latest: Release | None, candidate: Candidate) -> str | None:
     """Why the candidate does not follow the newest release; None if it does. Another one for its window may come."""
     release, aggregate = candidate.release, candidate.aggregate
-    following = (latest.version if latest else 0) + 1
+    following = max(latest.version if latest else 0, window.base.version) + 1
     if release.version != following or release.window != aggregate.window:
         return f"it is version {release.version} of window {release.window}, wanted {following} of {aggregate.window}"
     if aggregate.base != window.base:

@@ -143,6 +143,11 @@ def misdated(terms: Terms, epoch: int) -> Refuse | None:
     return Refuse("wrong-epoch", f"sealed in parameter epoch {epoch}, the federation is in epoch {terms.epoch}")
 
 
+def lost(named: int) -> Refuse:
+    """The end of an update that names a window of a time that a restored ledger does not know."""
+    return Refuse("restored", f"window {named} was open in a ledger that was lost, and the update may be in a release")
+
+
 def late(plan: Plan, named: int, standing: Standing) -> Bind | Wait | Refuse:
     """Where an update counts whose window `named` has ended; the staleness is how many windows ago."""
     if plan.window.late == "refuse":

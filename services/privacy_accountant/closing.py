@@ -41,7 +41,7 @@ def released(page: Page, candidate: Candidate, attached: Mapping[bytes, bytes]) 
     if strangers:
         return [Rejection(window=number, members=strangers)]
     if why_never:
-        return _given_up(page, number, why_never, noise_was_drawn=True)
+        return given_up(page, number, why_never, noise_was_drawn=True)
     return _released(page, candidate, attached)
 
 
@@ -52,7 +52,19 @@ def abandoned(page: Page, abandonment: Abandonment) -> list[Message]:
     if found is None or not found.is_open:
         return _said(page, number)
     why = abandonment.why or f"{abandonment.arrived} arrived, the quorum is {abandonment.quorum}"
-    return _given_up(page, number, why, noise_was_drawn=abandonment.noise_was_drawn)
+    return given_up(page, number, why, noise_was_drawn=abandonment.noise_was_drawn)
+
+
+def given_up(page: Page, number: int, why: str, *, noise_was_drawn: bool) -> list[Message]:
+    """Abandon the window, and every open update in it; what was reserved is void only if no noise was drawn (I18)."""
+    rows = updates.open_in(page.tx, page.federation, number)
+    for row in rows:
+        page.abandon(row, number)
+    (budgets.settle if noise_was_drawn else budgets.void)(page.tx, [row.id for row in rows])
+    windows.end(page.tx, page.federation, number, None, page.now)
+    page.audit("window.abandoned", str(number), why=why, noise_was_drawn=noise_was_drawn)
+    _log.warning("a window is abandoned", window=number, why=why)
+    return _ended(page, number)
 
 
 def _count_members(page: Page, candidate: Candidate) -> tuple[bytes, ...]:
@@ -102,18 +114,6 @@ def _leave_over(page: Page, number: int) -> None:
     budgets.settle(page.tx, [row.id for row in left])
     for row in left:
         page.refuse(row, "late", f"window {number} was sealed without it")
-
-
-def _given_up(page: Page, number: int, why: str, *, noise_was_drawn: bool) -> list[Message]:
-    """Abandon the window, and every open update in it; what was reserved is void only if no noise was drawn (I18)."""
-    rows = updates.open_in(page.tx, page.federation, number)
-    for row in rows:
-        page.abandon(row, number)
-    (budgets.settle if noise_was_drawn else budgets.void)(page.tx, [row.id for row in rows])
-    windows.end(page.tx, page.federation, number, None, page.now)
-    page.audit("window.abandoned", str(number), why=why, noise_was_drawn=noise_was_drawn)
-    _log.warning("a window is abandoned", window=number, why=why)
-    return _ended(page, number)
 
 
 def _ended(page: Page, number: int) -> list[Message]:

@@ -32,6 +32,9 @@ def opened(page: Page, asked: Opening) -> list[Message]:
         return _said(page, last)
     if said := _halted(page, number):
         return said
+    if (restored := page.restoration()) is not None and restored.holds:
+        _log.error("no window opens: this ledger is older than the world; see services.ledger resume", why=restored.why)
+        return []
     if asked.after != number:
         return [page.closed(last)] if last else []
     return _next(page, asked, number)
@@ -132,4 +135,5 @@ def _said(page: Page, found: Found) -> list[Message]:
     number = found.window.number
     refused = updates.ended_with(page.tx, page.federation, number, found.opened_at)
     charges = updates.charges_in(page.tx, page.federation, number)
-    return [found.window, *(row.answer for row in refused), *charges]
+    resumed = releases.resumption(page.tx, page.federation, found.window)
+    return [*([resumed] if resumed else []), found.window, *(row.answer for row in refused), *charges]

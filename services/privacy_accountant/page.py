@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from mizzle.envelope import Purpose, seal
-from mizzle.messages import Abandoned, Receipt, Refused
+from mizzle.envelope import Purpose, seal, unseal
+from mizzle.messages import Abandoned, Answer, Receipt, Refused
 from mizzle.reasons import countable
-from services.ledger import audit, endings, federations, updates, windows
+from services.ledger import audit, endings, federations, past, restorations, updates, windows
 from services.privacy_accountant.charge import Standing
 from services.runtime.about import short
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from mizzle.messages import Closed, Outcome, Window
+    from mizzle.messages import Closed, Outcome, Update, Window
     from mizzle.moves import Ground
     from mizzle.plan import Plan
+    from services.ledger.restorations import Restoration
     from services.ledger.updates import Row
     from services.ledger.windows import Found
     from services.privacy_accountant.charge import Terms
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 MOST_STRANGE_AN_HOUR: Final = 100
 HOUR_MS: Final = 3_600_000
+ALREADY_ENDED: Final = "it ended long ago, and how is not kept any longer; it is not counted again"
 
 _NEWEST: Final = -1
 
@@ -43,6 +45,7 @@ class Page:
     terms: Terms
     now: int
     _windows: dict[int, Found | None] = field(default_factory=dict, repr=False)
+    _restorations: list[Restoration | None] = field(default_factory=list, repr=False)
     _strangers: Counter[str] = field(default_factory=Counter, repr=False)
 
     @property
@@ -68,8 +71,15 @@ class Page:
         return self._windows[_NEWEST]
 
     def forget_windows(self) -> None:
-        """One was opened or has ended: look again."""
+        """One was opened or has ended, or the ledger was found to be old: look again."""
         self._windows.clear()
+        self._restorations.clear()
+
+    def restoration(self) -> Restoration | None:
+        """When the ledger was last found to be older than the world; looked up once, until `forget_windows`."""
+        if not self._restorations:
+            self._restorations.append(restorations.newest(self.tx, self.federation))
+        return self._restorations[0]
 
     def standing(self, named: int) -> Standing:
         """Where the federation stands for an update that names this window; late ones are counted for a late one."""
@@ -102,6 +112,28 @@ class Page:
             at=self.now,
         )
         return seal(receipt, Purpose.RECEIPT, self.ground.signer, self.ground.epoch, counter=self.now)
+
+    def said_to_have_ended(self, update_id: bytes, update: Update, sealed: bytes) -> Answer | None:
+        """The answer to an update whose row was cleaned up, None if it is none.
+
+        Its receipt is made of what never changes, the update itself and its window: the same bytes however often.
+        """
+        known = past.find(self.tx, self.federation, update.device)
+        envelope = unseal(sealed)
+        if known is None or not known.has_ended(update.window, envelope.counter):
+            return None
+        named = self.window(update.window)
+        at = named.window.deadline if named else 0
+        receipt = Receipt(
+            federation=self.federation,
+            device=update.device,
+            update=update_id,
+            window=update.window,
+            outcome=Refused(reason="already-ended", why=ALREADY_ENDED),
+            at=at,
+        )
+        said = seal(receipt, Purpose.RECEIPT, self.ground.signer, envelope.epoch, counter=at)
+        return Answer(device=update.device, kind="receipt", sealed=said, ends=update_id)
 
     def refuse(self, row: Row, reason: str, why: str = "") -> Row:
         """The open update, refused."""

@@ -13,7 +13,7 @@ import msgspec
 
 from mizzle import accounting, manifest
 from mizzle.manifest import Epsilon, Manifest, ModelFile, Privacy
-from mizzle.messages import Aggregate, Candidate, Release
+from mizzle.messages import Aggregate, Candidate, Release, Resumption
 from mizzle.moves import Ground, Moved, Tick, Told
 from mizzle.terms import mechanism_of
 from mizzle.vocabulary import Digest, Instant, Version, WindowNumber
@@ -50,6 +50,8 @@ def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
             return Moved(State(state.last, {**state.waiting, aggregate.window: aggregate}))
         case Told(Release() as release) if release.version > state.last.version:
             return Moved(_after(ground, state, release))
+        case Told(Resumption() as resumption):
+            return Moved(_resumed(ground, state, resumption))
         case Tick(now=now) if state.waiting:
             return _candidates(ground, state, now)
         case _:  # a release heard again, or an aggregate whose place is taken
@@ -62,6 +64,21 @@ def _after(ground: Ground, state: State, release: Release) -> State:
     last = Last(release.version, release.manifest_digest, said.privacy.epsilon or 0.0, manifest.instant(said.issued))
     waiting = {number: one for number, one in state.waiting.items() if one.base.version >= last.version}
     return State(last, waiting)
+
+
+def _resumed(ground: Ground, state: State, resumption: Resumption) -> State:
+    """The state once the newest release of a restored ledger goes on under its version; said again, it is the same.
+
+    What was remembered of releases that the ledger does not know is forgotten.
+    """
+    if resumption.version < state.last.version:
+        return state
+    release = resumption.release
+    if release is None:
+        return State(Last(resumption.version), state.waiting)
+    said = manifest.authentic(release.manifest, [ground.signer.public_key], ground.plan.federation)
+    last = Last(resumption.version, release.manifest_digest, said.privacy.epsilon or 0.0)
+    return State(last, state.waiting)
 
 
 def _candidates(ground: Ground, state: State, now: int) -> Moved[State]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nacl.public import PublicKey, SealedBox
@@ -14,6 +15,7 @@ from mizzle.topics import Keyspace
 from mizzle.transport.passwords import read as read_password
 from services.ledger.keys import read
 from services.ledger.ledger import Ledger
+from services.ledger.past import DAY_MS
 from services.runtime.metrics import LoopFigures, Meters
 from services.runtime.payloads import Spool
 from services.runtime.redis_log import RedisLog, connected
@@ -49,7 +51,7 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
         Misconfigured: a key or a setting is wrong, or the ledger or the key not of this federation.
         Away: the ledger does not answer.
     """
-    ledger = Ledger.open(settings.ledger, settings.federation)
+    ledger = Ledger.open(settings.ledger, settings.federation, settings.retention_days * DAY_MS)
     ground = Ground(
         plan=ledger.plan(),
         model=ledger.model(),
@@ -63,6 +65,7 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
         issue_epoch=lambda: ledger.issue_epoch(hop.service),
         facts=ledger.facts,
         blob=ledger.blob,
+        is_older_than=partial(ledger.is_older_than, hop.service),
     )
     equipment = Equipment(settings, ground, stores, ledger)
     own = log_of(hop, settings, ledger)  # the loop's line is the loop's: whoever looks never makes it wait

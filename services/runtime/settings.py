@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from mizzle.errors import Misconfigured
+from services.ledger.past import RETENTION_DAYS
 
 P = TypeVar("P", bound="Places")
 
@@ -38,6 +39,9 @@ class Settings(Places):
     auditor_key: str = Field("", pattern=r"^([0-9a-f]{64})?$", description="X25519 key that noise keys are sealed for")
     batch: int = Field(128, ge=1, le=1000, description="how many entries a service takes at once")
     keep_releases: int = Field(16, ge=1, le=1000, description="how many releases stay fetchable at the broker")
+    retention_days: int = Field(
+        RETENTION_DAYS, ge=14, description="how long what is known of an update that has ended is kept, in days"
+    )
     metrics: str = Field("", pattern=r"^(\S+:\d{1,5})?$", description="HOST:PORT of /metrics; empty for none")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
 

@@ -24,7 +24,7 @@ import numpy as np
 import structlog
 
 from mizzle.codec import decode_between_services, encode
-from mizzle.errors import Away, Fenced, Unreadable
+from mizzle.errors import Away, Fenced, Misconfigured, Unreadable
 from mizzle.messages import (
     Candidate,
     Decline,
@@ -33,8 +33,10 @@ from mizzle.messages import (
     Presence,
     Received,
     Refusal,
+    Release,
     Unauthenticated,
     Verdict,
+    Window,
     refers_to,
 )
 from mizzle.moves import Ground, Moved, Tick, Told
@@ -58,6 +60,10 @@ MOST_TRIES: Final = 3
 PULSE_MS: Final = 1000
 
 FROM_OUTSIDE: Final = (Enrolment, Presence, Decline, Received, Refusal, Unauthenticated, Verdict)
+
+_RESUME: Final = (
+    "Put the newest one back (services.ledger restore), or say how far the world has come: services.ledger resume"
+)
 
 _log = structlog.get_logger()
 
@@ -90,13 +96,17 @@ class Service(Generic[S]):
 
 @dataclass(frozen=True)
 class Stores:
-    """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger."""
+    """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger.
+
+    `is_older_than` marks the ledger if it has not issued the epoch that it is asked of, and says whether it did.
+    """
 
     log: RedisLog
     spool: Spool
     issue_epoch: Callable[[], int]
     facts: Callable[[], Iterable[Message]]
     blob: Callable[[bytes], bytes | None]
+    is_older_than: Callable[[int], bool] = lambda _: False
 
 
 @dataclass
@@ -143,6 +153,7 @@ class Stage(Generic[S]):
 
         Raises:
             Fenced: a successor holds this place; this process has nothing left to do.
+            Misconfigured: the ledger is older than what Redis knows.
         """
         pause_s = 0.05
         while not stopping():
@@ -161,7 +172,7 @@ class Stage(Generic[S]):
 
     def _resume(self) -> None:
         in_hand(None)
-        self._place = self._stores.log.take(self._stores.issue_epoch())
+        self._place = self._taken(self._stores.issue_epoch())
         self._cursors = self._place.cursors
         self._uncommitted = 0
         self._careful = max(self._careful, self._service.hop.holds_back, self._batch)
@@ -175,6 +186,23 @@ class Stage(Generic[S]):
                 work.take(self._service.step(self._ground, work.state, told), told, None)
         self._settle(work, self._cursors)
         self._meters.begun()
+
+    def _taken(self, epoch: int) -> Place:
+        """Our place in this epoch, which the ledger has just issued.
+
+        Raises:
+            Fenced: a successor has the place.
+            Misconfigured: somebody has it in an epoch that the ledger never issued, so the ledger is an older one.
+        """
+        try:
+            return self._stores.log.take(epoch)
+        except Fenced:
+            held = self._stores.log.holder()
+            if not self._stores.is_older_than(held):
+                raise
+            service = self._service.hop.service
+            text = f"Redis knows epoch {held} of {service}, this ledger had issued {epoch} at most: it is an older one"
+            raise Misconfigured(f"{text}, and is marked as restored. {_RESUME}") from None
 
     def _superseded(self) -> bool:
         try:
@@ -287,13 +315,16 @@ class Stage(Generic[S]):
     def _told(self, message: Message) -> Told:
         if type(message) not in self._service.hop.reads_payload:
             return Told(message)
-        found = {key: self._bytes_of(key) for key in refers_to(message)}
+        found = {key: self._bytes_of(message, key) for key in refers_to(message)}
         return Told(message, {key: body for key, body in found.items() if body is not None})
 
-    def _bytes_of(self, key: bytes) -> bytes | None:
-        """What lies under `key`; no bytes at all are bytes too, and None only where nothing is known of it."""
+    def _bytes_of(self, message: Message, key: bytes) -> bytes | None:
+        """What lies under `key`; no bytes at all are bytes too, and None only where nothing is known of it.
+
+        The store's files are not flushed, so a loss of power may leave one cut short: it is as if there were none.
+        """
         body = self._stores.spool.get(key)
-        return self._stores.blob(key) if body is None else body
+        return self._stores.blob(key) if body is None or not _is_whole(message, key, body) else body
 
     def _beat(self, now: int) -> None:
         if now - self._beaten < PULSE_MS:
@@ -310,6 +341,17 @@ class Stage(Generic[S]):
         if self._uncommitted:
             self._commit(self._state, self._cursors)
             self._uncommitted = 0
+
+
+def _is_whole(message: Message, key: bytes, body: bytes) -> bool:
+    """Whether the bytes are those that the message is about, as far as it says; a payload's hash costs too much."""
+    match message:
+        case Received(update=update):
+            return len(body) == update.payload.size
+        case Window() | Release():
+            return hashlib.sha256(body).digest() == key
+        case _:
+            return True
 
 
 def _came_from_outside(entry: Entry) -> bool:

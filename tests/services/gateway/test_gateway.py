@@ -19,10 +19,12 @@ from safetensors.numpy import save
 
 from mizzle import blobs, topics
 from mizzle.envelope import Purpose, unseal
-from mizzle.messages import Answer, Message, Received, Unauthenticated
+from mizzle.manifest import authentic, cloud_event, sign
+from mizzle.messages import Answer, Message, Received, Sighting, Unauthenticated
 from mizzle.releases import Place, Trust, follow, follow_bus
 from mizzle.topics import Up
 from mizzle.transport.mqtt_bus import MqttBus
+from services.ledger.keys import read
 from services.local.broker import Broker, start_broker
 from services.local.child import Child
 from services.local.processes import Processes
@@ -110,6 +112,22 @@ def wait_until(claim: Callable[[], bool], timeout_s: float = 10.0) -> None:
     until = time.monotonic() + timeout_s
     while not claim():
         assert time.monotonic() < until
+
+
+def test_a_release_at_the_broker_that_the_ledger_does_not_know_is_told_and_not_replaced(barn: Barn) -> None:
+    """Somebody has put an older ledger back by hand: the world has seen version 7, and the ledger version 1."""
+    known = release(barn.grounds, 1)
+    said = authentic(known.manifest, [barn.grounds.founded.public_keys["release"]], barn.name)
+    key = read(barn.grounds.folder / "keys", "release")
+    lost = sign(msgspec.structs.replace(said, version=7, window=9), key.sign, key.public_key)
+    event = cloud_event(barn.name, lost, msgspec.structs.replace(said, version=7, window=9))
+    with Peer(barn.broker.port, "gateway-delivery") as earlier:
+        earlier.publish(topics.release(barn.name), event, retain=True)
+    ear = Ear(barn.grounds, "privacy_accountant")
+    barn.open_gate()
+    assert ear.next() == Sighting(manifest=lost)
+    wait_until(lambda: barn.blob(known.model.digest) is not None)
+    assert barn.announced() == 7
 
 
 def test_an_update_is_received_once_its_payload_is_stored(barn: Barn) -> None:

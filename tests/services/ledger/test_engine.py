@@ -25,7 +25,10 @@ def xs(engine: Engine) -> list[int]:
         return list(tx.execute(text("SELECT x FROM t")).scalars())
 
 
-@pytest.mark.parametrize(("pragma", "wanted"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)])
+@pytest.mark.parametrize(
+    ("pragma", "wanted"),
+    [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1), ("journal_size_limit", 2**26)],
+)
 def test_every_connection_is_durable(engine: Engine, pragma: str, wanted: object) -> None:
     with reading(engine) as tx:
         assert tx.execute(text(f"PRAGMA {pragma}")).scalar() == wanted
@@ -58,6 +61,24 @@ def test_a_view_stays_as_it_was(engine: Engine) -> None:
         with writing(engine) as other:
             other.execute(text("INSERT INTO t VALUES (1)"))
         assert tx.execute(text("SELECT count(*) FROM t")).scalar() == 0
+
+
+def test_a_log_that_grew_under_a_long_reader_is_cut_back_when_he_is_gone(engine: Engine, tmp_path: Path) -> None:
+    log = tmp_path / "ledger.db-wal"
+    with reading(engine) as tx:
+        assert tx.execute(text("SELECT count(*) FROM t")).scalar() == 0
+        for _ in range(10):
+            write(engine, 8 * 2**20)
+        grown = log.stat().st_size
+    assert grown > 80 * 2**20
+    for _ in range(3):  # what is written next begins the log again
+        write(engine, 1)
+    assert log.stat().st_size <= 2**26
+
+
+def write(engine: Engine, size: int) -> None:
+    with writing(engine) as tx:
+        tx.execute(text("INSERT INTO t VALUES (zeroblob(:size))"), {"size": size})
 
 
 def test_a_writer_locks_before_it_reads(engine: Engine, tmp_path: Path) -> None:

@@ -23,9 +23,8 @@ from mizzle.plan import from_toml
 from services.local.broker import brokers
 from services.local.federation import Federation, running
 from services.local.janitor import workplace
-from services.local.sight import Sight
+from services.local.sight import Sight, waiting
 from services.local.store import stores
-from services.local.story import waiting
 from tests.lives import CHECKOUT
 from tests.servers import missing
 

@@ -153,10 +153,12 @@ def test_an_update_that_was_sealed_in_another_epoch_is_refused(ours: Federation,
 
 
 def test_a_refusal_does_not_touch_an_update_that_is_admitted(ours: Federation) -> None:
+    """It goes its way as if it had come again: its charge is said once more, in case the aggregator lacks it."""
     verdict = ours.verdict("pump-1", ours.open())
-    ours.book(verdict)
+    (charge,) = ours.book(verdict)
+    assert isinstance(charge, Charge)
     before = ours.everything()
-    assert ours.book(refusal(verdict)) == []
+    assert ours.book(refusal(verdict)) == [charge]
     assert ours.everything() == before
 
 

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from mizzle.codec import decode
 from mizzle.messages import Abandonment, Message, Refusal, Unauthenticated, Verdict, Window
@@ -34,6 +35,15 @@ def test_the_ledger_adds_up_whatever_is_booked_however_often(batches: Sequence[S
             assert ours.everything() == before
             assert_that_it_adds_up(ours)
         ours.ledger.engine.dispose()
+
+
+def test_a_batch_is_one_transaction_and_so_one_write_to_the_disk(tmp_path: Path) -> None:
+    ours = federation(tmp_path)
+    window = ours.open()
+    commits: list[object] = []
+    event.listen(ours.ledger.engine, "commit", commits.append)
+    ours.book(*(ours.verdict(device, window) for device in window.cohort))
+    assert len(commits) == 1
 
 
 def bookings(ours: Federation, deed: str, number: int) -> list[Booking]:

@@ -8,7 +8,7 @@ from mizzle import accounting, manifest
 from mizzle.envelope import Key
 from mizzle.errors import Forged
 from mizzle.manifest import Manifest
-from mizzle.messages import Aggregate, BlobRef, Candidate, Member, Release
+from mizzle.messages import Aggregate, BlobRef, Candidate, Member, Release, Resumption
 from mizzle.moves import Event, Moved, Told
 from services.releaser.release import State, begin, step
 from services.runtime.stage import recalled, remembered
@@ -51,6 +51,23 @@ def after(*releases: Release) -> Moved[State]:
 
 def read(release: Release, now: int = NOW) -> Manifest:
     return manifest.verify(release.manifest, [KEY.public_key], "barn", now)
+
+
+def test_after_a_restoration_the_next_release_follows_the_newest_one_that_the_ledger_knows() -> None:
+    """Under a version that nobody has seen, and whatever the releaser remembers of releases that were lost."""
+    known = released()
+    lost = released(2, 1, state=after(known).state)
+    state = after(known, lost).state
+    state = fold(step, GROUND, state, [Told(Resumption(version=8, release=known))]).state
+    assert state == fold(step, GROUND, state, [Told(Resumption(version=8, release=known))]).state
+    (candidate,) = candidates(Told(aggregate(9, 8)), tick(1), state=state)
+    assert (candidate.release.version, read(candidate.release).previous) == (9, known.manifest_digest.hex())
+
+
+def test_a_resumption_that_is_told_again_after_its_release_changes_nothing() -> None:
+    state = fold(step, GROUND, START, [Told(Resumption(version=3))]).state
+    state = fold(step, GROUND, state, [Told(released(4, 3, state=state))]).state
+    assert fold(step, GROUND, state, [Told(Resumption(version=3))]).state == state
 
 
 def test_a_candidate_s_manifest_says_what_was_combined() -> None:

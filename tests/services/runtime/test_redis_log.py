@@ -146,6 +146,17 @@ def test_a_redis_that_has_forgotten_fences_who_remembers(redis_url: str) -> None
     assert ours.holder() == 0
 
 
+def test_a_redis_that_has_forgotten_fences_by_the_epoch_alone_where_the_versions_are_the_same(redis_url: str) -> None:
+    """Versions begin again with Redis, so an old holder's may be its successor's; epochs never do."""
+    first, second = log(redis_url), log(redis_url)
+    old = first.take(1)
+    connected(redis_url).flushall()
+    assert second.take(2).version == old.version
+    with pytest.raises(Fenced, match="epoch 2, version 1"):
+        first.commit(old, b"late", BEFORE, [Output("booked", b"x")])
+    assert bodies(redis_url, "booked") == []
+
+
 def test_what_was_said_is_read_once_in_order_from_every_stream(redis_url: str) -> None:
     combined, released = said(redis_url, "combined", b"a", b"b"), said(redis_url, "released", b"c")
     found = log(redis_url).read(BEFORE, 10, 1)

@@ -3,6 +3,7 @@
 import tracemalloc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from os import urandom
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from structlog.testing import capture_logs
 
 from mizzle.codec import decode_between_services, encode
 from mizzle.envelope import Key
-from mizzle.errors import Away, Fenced, Unreadable
+from mizzle.errors import Away, Fenced, Misconfigured, Unreadable
 from mizzle.messages import Closed, Message, Received, Refusal, Release, Unauthenticated, Verdict
 from mizzle.moves import Ground, Moved, Tick, Told
-from services.ledger.engine import Damaged
+from services.ledger import restorations
+from services.ledger.engine import Damaged, reading
 from services.pipeline import DEAD, hop
 from services.runtime.about import short, with_subject
 from services.runtime.metrics import Meters
@@ -28,7 +30,7 @@ from services.runtime.payloads import Spool
 from services.runtime.redis_log import Output, Place, RedisLog, connected
 from services.runtime.stage import MOST_TRIES, Service, Stage, Stores, recalled, remembered
 from tests.services.gateway.devices import Device
-from tests.services.grounds import Grounds, founded, release
+from tests.services.grounds import Grounds, founded, model_of, release
 
 TIMES = 100
 
@@ -263,10 +265,37 @@ def test_a_payload_of_no_bytes_is_a_payload_too(bench: Bench) -> None:
         attached.extend([dict(event.attached)] if isinstance(event, Told) else [])
         return step(ground, state, event)
 
-    (message,) = bench.receive(1)
-    bench.spool.put(message.id, b"")
+    (message,) = bench.receive(1, payload=b"")
     bench.stage(replace(DETECTOR, step=noted)).run(until(lambda: bool(attached)))
     assert attached == [{message.id: b""}]
+
+
+def test_a_payload_that_a_loss_of_power_has_cut_short_is_none(bench: Bench) -> None:
+    """Its device is not refused for what our disk has lost: it sends the update again, and that one is judged."""
+    attached: list[dict[bytes, bytes]] = []
+
+    def noted(ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+        attached.extend([dict(event.attached)] if isinstance(event, Told) else [])
+        return step(ground, state, event)
+
+    cut, whole = bench.receive(1, 2)
+    bench.spool.put(cut.id, b"")
+    bench.stage(replace(DETECTOR, step=noted)).run(until(lambda: len(attached) == 2))
+    assert attached == [{}, {whole.id: b"levels"}]
+
+
+def test_a_model_that_a_loss_of_power_has_cut_short_is_taken_from_the_ledger(bench: Bench) -> None:
+    """Else the next window would begin at bytes that are no model, and never end."""
+    told: list[Told] = []
+
+    def noted(_ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+        told.extend([event] if isinstance(event, Told) else [])
+        return Moved(state)
+
+    made = release(bench.grounds, 1)
+    bench.spool.put(made.model.digest, b"")
+    bench.stage(Service(hop("gateway"), begin, noted)).run(until(lambda: bool(told)))
+    assert told == [Told(made, {made.model.digest: model_of(bench.grounds, 1)})]
 
 
 def test_a_log_names_the_update_that_broke_a_step_and_was_buried(bench: Bench) -> None:
@@ -368,6 +397,32 @@ def test_a_stage_that_was_replaced_ends_even_if_it_has_nothing_to_do(bench: Benc
 
     with pytest.raises(Fenced, match="held by epoch"):
         bench.stage().run(replaced)
+
+
+def test_a_ledger_that_never_issued_the_epoch_that_redis_knows_is_an_older_one_and_is_marked(bench: Bench) -> None:
+    """The first start says so and ends; the next goes on, in epochs that are new, and nothing is released."""
+    ledger, name = bench.grounds.ledger, "anomaly_detector"
+    bench.grounds.log(name).take(50)
+    old = partial(ledger.is_older_than, name)
+    with pytest.raises(
+        Misconfigured, match=r"epoch 50 of anomaly_detector.*it is an older one.*services.ledger resume"
+    ):
+        bench.stage(is_older_than=old).run(after(1))
+    with reading(ledger.engine) as tx:
+        assert restorations.newest(tx, ledger.federation) is not None
+    bench.receive(1)
+    bench.stage(is_older_than=old).run(until(lambda: bool(bench.said("judged"))))
+
+
+def test_a_place_that_a_successor_has_is_no_sign_of_an_older_ledger(bench: Bench) -> None:
+    ledger, name = bench.grounds.ledger, "anomaly_detector"
+    early = ledger.issue_epoch(name)
+    bench.grounds.log(name).take(ledger.issue_epoch(name))
+    stage = bench.stage(issue_epoch=lambda: early, is_older_than=partial(ledger.is_older_than, name))
+    with pytest.raises(Fenced, match="a successor runs"):
+        stage.run(after(1))
+    with reading(ledger.engine) as tx:
+        assert restorations.newest(tx, ledger.federation) is None
 
 
 def test_a_redis_that_has_forgotten_everything_is_begun_again(bench: Bench) -> None:

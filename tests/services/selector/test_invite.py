@@ -75,7 +75,7 @@ def test_the_ledger_is_asked_again_only_when_it_has_not_answered_for_a_while() -
 def test_a_clock_that_is_set_back_keeps_the_next_window_from_nobody() -> None:
     """What was asked a day from now is asked again at once, and a quorum waits no longer than it did."""
     assert len(openings(*present(6), tick(), tick(-86_400), tick(-86_400 + 5))) == 2
-    back = [*present(2), tick(), tick(59), tick(-86_400)]
+    back: list[Event] = [*present(2), tick(), tick(59), tick(-86_400)]
     assert (len(openings(*back, tick(-86_400 + 59))), len(openings(*back, tick(-86_400 + 60)))) == (0, 1)
 
 

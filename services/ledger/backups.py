@@ -1,0 +1,216 @@
+"""Copies of a ledger: made while it is written, proven before they count as one, and put back in its place.
+
+A backup is one SQLite file, whole and consistent as of one instant. What is put back is older than what it replaces,
+as a rule, so it is marked (`restorations.py`) in a copy beside the ledger before that copy takes the ledger's name. Cut
+off at any moment, either command leaves what was there, or has done all of it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import select, update
+
+from mizzle.errors import Away, Misconfigured
+from services.ledger import audit, federations, restorations
+from services.ledger.engine import Damaged, answering, connect, reading, writing
+from services.ledger.ledger import refuse_other_tables
+from services.ledger.migrate import migrate
+from services.ledger.private import sync
+from services.ledger.restorations import RESTORED, Seen
+from services.ledger.tables import FEDERATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sqlalchemy import Connection, Engine
+
+_WAIT_S: Final = 2.0
+_STOP: Final = "stop the services and try again (docs/operations.md)"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A ledger that was put back: the end of its audit chain, and where the one that it replaced lies, if one was."""
+
+    head: audit.Head
+    replaced: Path | None
+
+
+def back_up(url: str, file: Path) -> audit.Head:
+    """Copy the ledger at `url`, which may be in use, to the new `file`; the end of its audit chain is given.
+
+    Raises:
+        Misconfigured: there is no ledger, the file exists or cannot be written, or the copy is not sound.
+        Away: the ledger does not answer.
+    """
+    if file.exists():
+        raise Misconfigured(f"{file} is there already, and a backup replaces nothing: choose another name")
+    engine = connect(url)
+    refuse_other_tables(engine)
+    draft = file.with_name(f"{file.name}.new")
+    try:
+        with answering(engine), closing(sqlite3.connect(f"file:{engine.url.database}?mode=ro", uri=True)) as source:
+            _copy(source, draft)
+        head = _proven(draft)
+        os.link(draft, file)  # unlike a rename, it never replaces what came there meanwhile
+    except FileExistsError as error:
+        raise Misconfigured(f"{file} is there already, and a backup replaces nothing: choose another name") from error
+    finally:
+        engine.dispose()
+        draft.unlink(missing_ok=True)
+    sync(file.parent)
+    return head
+
+
+def restore(url: str, file: Path) -> Restored:
+    """Put the backup in `file` in the place of the ledger at `url`, marked as restored; no service may be running.
+
+    It gets a new name, so that nothing in Redis is taken for its own.
+
+    Raises:
+        Misconfigured: the file is no sound backup, or the ledger is in use; nothing was changed.
+    """
+    if not file.is_file():
+        raise Misconfigured(f"there is no backup at {file}")
+    ledger = Path(connect(url, new=True).url.database or "")
+    draft = ledger.with_name(f"{ledger.name}.restoring")
+    with _to_ourselves(ledger) as seen, closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as source:
+        try:
+            _copy(source, draft)
+            _mark(draft, file, seen)
+            head = _proven(draft)
+            replaced = _aside(ledger)
+            draft.replace(ledger)
+        except sqlite3.DatabaseError as error:
+            raise Damaged(f"{file} is damaged, or no backup: {error}; take another one") from error
+        finally:
+            draft.unlink(missing_ok=True)
+        sync(ledger.parent)
+    return Restored(head, replaced)
+
+
+@contextmanager
+def _to_ourselves(ledger: Path) -> Iterator[Mapping[str, Seen]]:
+    """Hold the ledger's file so that nobody opens it meanwhile, and say how far each of its federations has come."""
+    if not ledger.exists():
+        yield {}
+        return
+    with closing(sqlite3.connect(ledger, timeout=_WAIT_S, isolation_level=None)) as store:
+        yield _held(store, ledger)
+
+
+def _held(store: sqlite3.Connection, ledger: Path) -> Mapping[str, Seen]:
+    """With a journal of the older kind a file is locked as a whole, and to change to it nobody else may have it open.
+
+    A damaged file cannot be held, and tells nothing.
+    """
+    try:
+        store.execute("PRAGMA locking_mode = EXCLUSIVE")
+        store.execute("PRAGMA journal_mode = DELETE")
+        store.execute("BEGIN EXCLUSIVE")
+        return _far(store)
+    except sqlite3.OperationalError as error:
+        raise Misconfigured(f"{ledger} is in use, or cannot be read: {error}; {_STOP}") from error
+    except sqlite3.DatabaseError:
+        return {}
+
+
+def _far(store: sqlite3.Connection) -> dict[str, Seen]:
+    """How far each federation of a ledger has come, whatever the version of its tables."""
+    found: dict[str, Seen] = {}
+    for (federation,) in store.execute("SELECT federation FROM federations"):
+        of = (federation,)
+        version = store.execute("SELECT coalesce(max(version), 0) FROM releases WHERE federation = ?", of).fetchone()
+        window = store.execute("SELECT coalesce(max(number), 0) FROM windows WHERE federation = ?", of).fetchone()
+        found[federation] = Seen(version[0], window[0])
+    return found
+
+
+def _copy(source: sqlite3.Connection, draft: Path) -> None:
+    """The whole of `source` as one file that only its owner may read, on the disk when this returns."""
+    try:
+        draft.unlink(missing_ok=True)
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        raise Misconfigured(f"{draft} cannot be written: {error.strerror}") from error
+    with closing(sqlite3.connect(draft, isolation_level=None)) as copy:
+        copy.execute("PRAGMA synchronous = FULL")
+        source.backup(copy)  # in one step, so that it is of one instant
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, and no second one that could be left behind
+    _flush(draft)
+
+
+def _flush(file: Path) -> None:
+    opened = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+    sync(file.parent)
+
+
+def _proven(draft: Path) -> audit.Head:
+    """The end of the audit chain of a copy that is whole, page by page, and that nobody has altered."""
+    with closing(sqlite3.connect(f"file:{draft}?mode=ro&immutable=1", uri=True)) as store:
+        said = [row[0] for row in store.execute("PRAGMA integrity_check(1)")]
+    if said != ["ok"]:
+        raise Damaged(f"the copy {draft} is not whole: {said[0]}")
+    engine = connect(f"sqlite:///{draft}")
+    try:
+        refuse_other_tables(engine)
+        with reading(engine) as tx:
+            return audit.verify(tx)
+    finally:
+        _closed(draft, engine)
+
+
+def _mark(draft: Path, file: Path, seen: Mapping[str, Seen]) -> None:
+    engine = connect(f"sqlite:///{draft}")
+    migrate(engine)
+    now = round(time.time() * 1000)
+    with writing(engine) as tx:
+        if not (names := federations.names(tx)):
+            raise Misconfigured(f"{file} holds no federation, so it is no backup of a ledger; take another one")
+        for federation in sorted(names):
+            _mark_one(tx, federation, file, seen.get(federation, Seen()), now)
+    _closed(draft, engine)
+
+
+def _mark_one(tx: Connection, federation: str, file: Path, seen: Seen, now: int) -> None:
+    """Mark one federation of a ledger, and give the ledger's part of Redis another name."""
+    written = tx.execute(select(FEDERATIONS.c.ledger).where(FEDERATIONS.c.federation == federation)).scalar()
+    body = {"why": f"restored from the backup {file.name}", "instead_of": written}
+    restorations.mark(tx, federation, audit.Act(federation, now, "operator", RESTORED, federation, body), seen)
+    renamed = {"ledger": secrets.token_hex(8)}
+    tx.execute(update(FEDERATIONS).where(FEDERATIONS.c.federation == federation).values(renamed))
+
+
+def _closed(draft: Path, engine: Engine) -> None:
+    """Let go of a copy, and leave one file of it."""
+    engine.dispose()
+    with closing(sqlite3.connect(draft, isolation_level=None)) as copy:
+        copy.execute("PRAGMA journal_mode = DELETE")
+    _flush(draft)
+
+
+def _aside(ledger: Path) -> Path | None:
+    """Keep the ledger that is replaced, with what belongs to it, under a name that tells when it was."""
+    if not ledger.exists():
+        return None
+    aside = ledger.with_name(f"{ledger.name}.{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+    if aside.exists():
+        raise Away(f"{aside} is there already: try again in a second")
+    os.link(ledger, aside)
+    for end in ("-wal", "-shm"):  # only a damaged one has them still
+        belongs = ledger.with_name(f"{ledger.name}{end}")
+        if belongs.exists():
+            belongs.replace(aside.with_name(f"{aside.name}{end}"))
+    return aside

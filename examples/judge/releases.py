@@ -82,12 +82,20 @@ def _rows(ledger: Ledger) -> defaultdict[tuple[str, int | None], set[bytes]]:
 
 
 def _crowd(ledger: Ledger, release: Release) -> Iterator[Finding]:
-    """Decided on envelopes: whose content is refused has arrived all the same."""
+    """Decided on envelopes: whose content is refused has arrived all the same; who rides along has not."""
     quorum = body_of(ledger.window_of.get((release.federation, release.window))).get("quorum")
     least = max(rules_of(ledger, release.federation).minimum_crowd, quorum if isinstance(quorum, int) else 0)
-    if not max(least, release.members) <= release.arrived:
+    if not max(least, release.members - _riding(ledger, release)) <= release.arrived:
         said = f"{release.arrived} arrived, {release.members} are members, {least} are needed."
         yield Finding("crowd-too-small", release_named(release.federation, release.version), said)
+
+
+def _riding(ledger: Ledger, release: Release) -> int:
+    """How many members only ride along: in rounds, those of earlier windows count towards no goal and no quorum."""
+    if rules_of(ledger, release.federation).mode != "rounds":
+        return 0
+    counted = (row for row in ledger.updates if (row.federation, row.version) == (release.federation, release.version))
+    return sum(row.outcome == "counted" and row.named_window != row.window for row in counted)
 
 
 def _room(ledger: Ledger, release: Release) -> Iterator[Finding]:

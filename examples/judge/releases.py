@@ -84,13 +84,14 @@ def _rows(ledger: Ledger) -> defaultdict[tuple[str, int | None], set[bytes]]:
 
 
 def _folded(ledger: Ledger) -> Counter[tuple[str, int | None]]:
-    """How many of those counted in each release were made for another window: they ride along."""
+    """How many of those counted in each release only ride along: in rounds, those made for another window."""
     windows = {(one.federation, one.version): one.window for one in ledger.releases}
     counted = (row for row in ledger.updates if row.outcome == "counted")
     return Counter(
         (row.federation, row.version)
         for row in counted
-        if windows.get((row.federation, row.version or 0)) != row.named_window
+        if rules_of(ledger, row.federation).mode == "rounds"
+        and windows.get((row.federation, row.version or 0)) != row.named_window
     )
 
 

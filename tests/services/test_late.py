@@ -1,5 +1,7 @@
 """Who comes too late, beyond the goal, or to a window that too few come to: always a receipt, and what it cost."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from mizzle.messages import Abandoned, Counted, Refused
 from mizzle.plan import Plan
 from services.ledger.tables import BUDGETS, CHARGES, RELEASES, WINDOWS
+from tests.lives import CHECKOUT
 from tests.services.conveyor import Conveyor, conveyor, names
 from tests.services.plans import plan as plan_of
 
@@ -132,6 +135,26 @@ def test_who_comes_to_an_abandoned_window_counts_in_the_next(tmp_path: Path, mod
     ours.tick(6.0)
     assert states(ours) == ["abandoned", "released"]
     assert ours.outcomes()[late.id] == Counted(release=1, window=2, weight=weight)
+
+
+@MODES
+def test_the_judge_finds_nothing_wrong_with_a_window_that_has_a_late_update(tmp_path: Path, mode: str) -> None:
+    """In rounds it rides along, so there are more members than have arrived: three of the cohort, and it."""
+    ours = conveyor(tmp_path, plan(mode), FOUR)
+    first = ours.open(FOUR)
+    for device in FOUR[:3]:
+        ours.send(device, first)
+    ours.tick()
+    ours.send("pump-4", first)
+    second = ours.open(FOUR[:3])
+    for device in FOUR[:3]:
+        ours.send(device, second)
+    ours.tick()
+    figures = [(row["members"], row["arrived"]) for row in ours.ledger.rows(RELEASES)]
+    assert figures == [(3, 3), (4, 3) if mode == "rounds" else (3, 3)]
+    asked = [sys.executable, "-m", "examples.judge", str(tmp_path / "ledger.db")]
+    judged = subprocess.run(asked, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout
 
 
 @MODES

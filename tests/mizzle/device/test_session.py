@@ -32,7 +32,7 @@ from mizzle.messages import Decline, Enrolment, Identity, Presence, Receipt, Ref
 from mizzle.moves import Tick
 from mizzle.topics import Up
 from mizzle.transport.bus import Arrived, Connected, Disconnected, Sent
-from tests.mizzle.device.federation import MODEL, PLAN, Federation
+from tests.mizzle.device.federation import FAR, MODEL, PLAN, Federation
 
 DEVICE = "pump-7"
 KEY = Key(b"k" * 32)
@@ -350,6 +350,15 @@ def test_a_device_whose_clock_is_ahead_and_that_has_the_plan_gives_a_window_its_
     played = Played().keeping_and_answered(at=1)
     train = only(Train, played.hear("invitation", BARN.invitation(DEVICE, 2, deadline=NOW - FAR_OFF_MS)))
     assert train.invitation.deadline == NOW + 60_000
+
+
+def test_what_was_trained_is_kept_and_sent_however_long_after_its_deadline() -> None:
+    """Whether it still counts is the ledger's to say."""
+    played = Played().training()
+    played.later(FAR)
+    keep = only(Keep, played.tell(Trained(1, b"payload")))
+    assert keep.window == 1
+    assert only(Send, played.tell(Kept(keep.id, 9))) == Send(keep.id)
 
 
 def test_a_queued_task_whose_deadline_has_passed_is_declined() -> None:

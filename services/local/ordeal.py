@@ -40,6 +40,7 @@ from services.local.sight import Sight, waiting
 from services.local.store import Aof, start_store
 from services.local.store import Kind as StoreKind
 from services.local.waiting import LOOPBACK
+from services.local.wire import Weather
 from services.local.witness import NAME, Witness
 
 if TYPE_CHECKING:
@@ -141,6 +142,11 @@ class Ordeal:
         return self.federation.folder / "store"
 
     @property
+    def store_port(self) -> int:
+        """Where Redis listens."""
+        return urlsplit(self.federation.redis_url).port or 0
+
+    @property
     def rest(self) -> Path:
         """Once it is there, devices train no more."""
         return self.federation.folder / "rest"
@@ -174,10 +180,19 @@ class Ordeal:
 
     def heal(self) -> None:
         """Let every process run and every byte pass. What has ended is started again by whoever looks after it."""
-        for way in self.ways.values():
-            way.switch(Mode.PASS_ON)
+        for way in self.ways:
+            self.mend(way)
         for name in (*SERVICES, *self.fleets, "broker", "store"):
             self.processes[name].kill(signal.SIGCONT)
+
+    def mend(self, way: str) -> None:
+        """Let every byte pass on this way again."""
+        self.ways[way].befall(Weather())
+        self.ways[way].switch(Mode.PASS_ON)
+
+    def runs(self, name: str) -> bool:
+        """Whether there is a process of this name that has not ended."""
+        return name in self.processes and self.processes[name].returncode is None
 
     def first_window(self, within_s: float = 60.0) -> float:
         """The seconds until a window is released."""
@@ -213,9 +228,9 @@ class Ordeal:
 
     def copy_ledger(self, path: Path) -> Path:
         """The ledger as it is at this instant, in a file of its own."""
-        with closing(sqlite3.connect(f"file:{self.federation.ledger_file}?mode=ro", uri=True)) as now_:
-            with closing(sqlite3.connect(path)) as copy:
-                now_.backup(copy)
+        address = f"file:{self.federation.ledger_file}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as here, closing(sqlite3.connect(path)) as copy:
+            here.backup(copy)
         return path
 
     def verdict(self, earlier: Path | None = None) -> Judgement:

@@ -1,4 +1,4 @@
-"""`python -m services.local demo | up`: the whole system on one machine."""
+"""`python -m services.local demo | up | chaos`: the whole system on one machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Annotated, NoReturn
 import typer
 
 from mizzle.errors import Away, Misconfigured
+from services.local.chaos import chaos
 from services.local.demo import DEFAULT_SEED, demo
+from services.local.store import Aof
 from services.local.up import up
 from services.local.verdict import FAILED
 
@@ -45,6 +47,21 @@ def up_command(
 ) -> None:
     """Start the same system empty, print how to enrol a device, and stay until Ctrl-C."""
     up(plan, tuple(device or ("my-device",)), wrists, env)
+
+
+@app.command("chaos")
+def chaos_command(  # noqa: PLR0913  # each is an option
+    seed: Annotated[int, typer.Option(min=0, help="what befalls whom, and when")] = 0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="how long it is hurt")] = 2.0,
+    devices: Annotated[int, typer.Option(min=4, max=200, help="how many devices take part")] = 24,
+    aof: Annotated[Aof | None, typer.Option(help="how durable Redis is; else the seed chooses")] = None,
+    json: Annotated[Path | None, typer.Option(help="write the verdict to this file as well")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="copy ledger, outboxes, trace and logs into this new folder")
+    ] = None,
+) -> None:
+    """Hurt a federation at random, heal it, judge it; exit 9 if anything is lost or untrue, 10 if it is unwell."""
+    raise typer.Exit(chaos(seed, minutes, devices, aof, json, keep))
 
 
 def _leave(signum: int, _frame: object) -> NoReturn:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 import redis
 
 from services.local.faults import Mode
-from services.local.misfortune import Kind, Misfortune
+from services.local.misfortune import ON_WAYS, Kind, Misfortune
 from services.local.waiting import wait_for_port
 from services.local.wire import Weather
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from services.local.ordeal import Ordeal
 
 PATIENCE_S = 10.0
@@ -27,21 +26,15 @@ End = Callable[[], None]
 
 def inflict(there: Ordeal, what: Misfortune) -> End | None:
     """Let it befall the federation; what ends it, or None where it could befall nothing just now."""
+    if what.kind in ON_WAYS:
+        return _on_the_way(there, what)
     match what.kind:
-        case Kind.KILL_SERVICE | Kind.KILL_DEVICES:
+        case Kind.KILL_SERVICE | Kind.KILL_DEVICES | Kind.KILL_STORE | Kind.KILL_BROKER:
             return _signalled(there, what.target, signal.SIGKILL)
         case Kind.RESTART_SERVICE:
             return _signalled(there, what.target, signal.SIGTERM)
-        case Kind.KILL_STORE:
-            return _signalled(there, "store", signal.SIGKILL)
-        case Kind.KILL_BROKER:
-            return _signalled(there, "broker", signal.SIGKILL)
-        case Kind.PAUSE_SERVICE | Kind.PAUSE_DEVICES:
+        case Kind.PAUSE_SERVICE | Kind.PAUSE_DEVICES | Kind.PAUSE_STORE | Kind.PAUSE_BROKER:
             return _paused(there, what.target)
-        case Kind.PAUSE_STORE:
-            return _paused(there, "store")
-        case Kind.PAUSE_BROKER:
-            return _paused(there, "broker")
         case Kind.SUCCEED_SERVICE:
             return _succeeded(there, what.target)
         case Kind.WIPE_BROKER:
@@ -50,10 +43,8 @@ def inflict(there: Ordeal, what: Misfortune) -> End | None:
             return _flushed(there)
         case Kind.ROLL_BACK_STORE:
             return _set_back(there)
-        case Kind.DUPLICATE:
-            return _nothing if there.witness.say_again(what.amount) else None
         case _:
-            return _on_the_way(there, what)
+            return _nothing if there.witness.say_again(what.amount) else None
 
 
 def _on_the_way(there: Ordeal, what: Misfortune) -> End:

@@ -44,18 +44,29 @@ class Kind(StrEnum):
     DUPLICATE = "send updates again"
 
 
-_OF_SERVICES: Final = frozenset({Kind.KILL_SERVICE, Kind.RESTART_SERVICE, Kind.PAUSE_SERVICE, Kind.SUCCEED_SERVICE})
-_OF_DEVICES: Final = frozenset({Kind.KILL_DEVICES, Kind.PAUSE_DEVICES})
-_OF_WAYS: Final = frozenset(
+ON_WAYS: Final = frozenset(
     {Kind.CUT, Kind.CUT_AFTER, Kind.HOLD, Kind.HOLD_ANSWERS, Kind.LOSE_ANSWERS, Kind.DELAY, Kind.REORDER}
 )
+"""What befalls a way between two processes. For what is reordered there see `services.local.wire.Weather`."""
+
+_ON_SERVICES: Final = frozenset({Kind.KILL_SERVICE, Kind.RESTART_SERVICE, Kind.PAUSE_SERVICE, Kind.SUCCEED_SERVICE})
+_ON_DEVICES: Final = frozenset({Kind.KILL_DEVICES, Kind.PAUSE_DEVICES})
+_ON_STORE: Final = frozenset({Kind.KILL_STORE, Kind.PAUSE_STORE, Kind.FLUSH_STORE, Kind.ROLL_BACK_STORE})
+_ON_BROKER: Final = frozenset({Kind.KILL_BROKER, Kind.PAUSE_BROKER, Kind.WIPE_BROKER, Kind.DUPLICATE})
 _LASTING: Final[Mapping[Kind, tuple[float, float]]] = {
     Kind.ROLL_BACK_STORE: (0.2, 2.0),
     **dict.fromkeys((Kind.PAUSE_SERVICE, Kind.PAUSE_STORE, Kind.PAUSE_BROKER, Kind.PAUSE_DEVICES), (0.5, 4.0)),
     Kind.SUCCEED_SERVICE: (3.0, 6.0),
-    **dict.fromkeys(_OF_WAYS, (0.3, 4.0)),
+    **dict.fromkeys(ON_WAYS, (0.3, 4.0)),
 }
 """How many seconds it lasts, at least and at most; what is not here is done at once."""
+
+_AMOUNTS: Final[Mapping[Kind, tuple[int, int]]] = {
+    Kind.CUT_AFTER: (1, 3_000),
+    Kind.DELAY: (50, 1_500),
+    Kind.REORDER: (100, 1_500),
+    Kind.DUPLICATE: (1, 64),
+}
 
 
 @dataclass(frozen=True)
@@ -71,12 +82,13 @@ class Places:
 class Misfortune:
     """One thing that befalls `target`, `at_s` after the beginning and for `lasts_s`.
 
-    `amount` is a number of bytes, of messages, or of milliseconds, as the kind wants it.
+    `amount` is a number of bytes, of messages, or of milliseconds, as the kind wants it; an odd delay is on the way to
+    the server, an even one on the way back.
     """
 
     at_s: float
     kind: Kind
-    target: str = ""
+    target: str
     lasts_s: float = 0.0
     amount: int = 0
 
@@ -102,22 +114,18 @@ def schedule(seed: int, seconds: float, places: Places) -> tuple[Misfortune, ...
     return tuple(found)
 
 
-_AMOUNTS: Final[Mapping[Kind, tuple[int, int]]] = {
-    Kind.CUT_AFTER: (1, 3_000),
-    Kind.DELAY: (50, 1_500),
-    Kind.REORDER: (100, 1_500),
-    Kind.DUPLICATE: (1, 64),
-}
-
-
 def _dealt(chance: random.Random) -> Iterator[Kind]:
     while True:
         yield from chance.sample(tuple(Kind), len(Kind))
 
 
 def _target(chance: random.Random, kind: Kind, places: Places) -> str:
-    if kind in _OF_SERVICES:
-        return chance.choice(places.services)
-    if kind in _OF_DEVICES:
-        return chance.choice(places.fleets)
-    return chance.choice(places.ways) if kind in _OF_WAYS else ""
+    return chance.choice(next(named for kinds, named in _targets(places) if kind in kinds))
+
+
+def _targets(places: Places) -> Iterator[tuple[frozenset[Kind], Sequence[str]]]:
+    yield _ON_SERVICES, places.services
+    yield _ON_DEVICES, places.fleets
+    yield ON_WAYS, places.ways
+    yield _ON_STORE, ("store",)
+    yield _ON_BROKER, ("broker",)

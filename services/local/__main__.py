@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from mizzle.errors import Away, Misconfigured
-from services.local.chaos import chaos
+from services.local.chaos import Run, chaos, durability
 from services.local.demo import DEFAULT_SEED, demo
 from services.local.store import Aof
 from services.local.up import up
@@ -50,7 +50,7 @@ def up_command(
 
 
 @app.command("chaos")
-def chaos_command(  # noqa: PLR0913  # each is an option
+def chaos_command(  # noqa: PLR0913, PLR0917  # each is an option
     seed: Annotated[int, typer.Option(min=0, help="what befalls whom, and when")] = 0,
     minutes: Annotated[float, typer.Option(min=0.1, help="how long it is hurt")] = 2.0,
     devices: Annotated[int, typer.Option(min=4, max=200, help="how many devices take part")] = 24,
@@ -61,7 +61,7 @@ def chaos_command(  # noqa: PLR0913  # each is an option
     ] = None,
 ) -> None:
     """Hurt a federation at random, heal it, judge it; exit 9 if anything is lost or untrue, 10 if it is unwell."""
-    raise typer.Exit(chaos(seed, minutes, devices, aof, json, keep))
+    raise typer.Exit(chaos(Run(seed, minutes, devices, aof or durability(seed)), json, keep))
 
 
 def _leave(signum: int, _frame: object) -> NoReturn:

@@ -6,7 +6,6 @@ ledger, the devices' outboxes and what a witness heard at the broker.
 
 from __future__ import annotations
 
-import heapq
 import json
 import shutil
 import sys
@@ -24,7 +23,7 @@ from services.local.federation import SERVICES
 from services.local.inflict import End, inflict
 from services.local.janitor import workplace
 from services.local.judgement import need_judge
-from services.local.misfortune import LEAST_A_MINUTE, Misfortune, Places, schedule
+from services.local.misfortune import LEAST_A_MINUTE, Misfortune, Places, moments, schedule
 from services.local.ordeal import Terms, ordeal
 from services.local.store import Aof
 
@@ -59,12 +58,15 @@ class Run:
     troubles: list[str] = field(default_factory=list)
 
 
-def chaos(  # noqa: PLR0913  # each is an option of the command
-    seed: int, minutes: float, devices: int, aof: Aof | None, report: Path | None, keep: Path | None
-) -> int:
+def durability(seed: int) -> Aof:
+    """How durable Redis is in the run of this seed, unless it is said: each way in turn."""
+    return get_args(Aof)[seed % len(get_args(Aof))]  # type: ignore[no-any-return]  # one of its words
+
+
+def chaos(run: Run, report: Path | None, keep: Path | None) -> int:
     """Run it, print the verdict and write it to `report`; return 0, or 9 where the judge finds something, else 10.
 
-    Without `aof` the seed chooses how durable Redis is. What is left is copied into the new folder `keep`, if given.
+    What is left of it is copied into the new folder `keep`, if one is given.
 
     Raises:
         Misconfigured: something that it needs is missing here.
@@ -75,8 +77,6 @@ def chaos(  # noqa: PLR0913  # each is an option of the command
         raise Misconfigured(f"--json names a file in a folder that is there; got {report}")
     if keep is not None and keep.exists():
         raise Misconfigured(f"--keep names a folder that is not there yet; got {keep}")
-    chosen = aof or get_args(Aof)[seed % len(get_args(Aof))]
-    run = Run(seed, minutes, devices, chosen)
     with workplace() as folder:
         judgement = lived(folder, run)
         if keep is not None:
@@ -103,32 +103,32 @@ def lived(folder: Path, run: Run) -> Judgement:
 
 
 def _hurt(there: Ordeal, run: Run, say: Callable[[str], None]) -> Path:
-    """Let everything befall it that is scheduled; where the ledger lies as it was half-way."""
-    places = Places(SERVICES, there.fleets, tuple(there.ways))
-    ahead, ends = list(schedule(run.seed, run.minutes * 60, places)), list[tuple[float, int, Misfortune, End]]()
-    began, half, earlier = time.monotonic(), len(ahead) // 2, there.federation.folder / "earlier.db"
-    while ahead or ends:
-        due = min([one.at_s for one in ahead[:1]] + [at_s for at_s, *_ in ends[:1]])
-        _watch(there, began + due - time.monotonic(), say)
-        if ends and ends[0][0] <= due:
-            _, _, what, end = heapq.heappop(ends)
-            end()
-            say(f"over: {what.kind}, {what.target}")
-            continue
-        what = ahead.pop(0)
-        if len(ahead) == half:
+    """Let everything befall it that is scheduled; where the ledger lies as it was in the middle."""
+    misfortunes = schedule(run.seed, run.minutes * 60, Places(SERVICES, there.fleets, tuple(there.ways)))
+    began, ends = time.monotonic(), dict[Misfortune, End]()
+    earlier = there.federation.folder / "earlier.db"
+    for moment in moments(misfortunes):
+        _watch(there, began + moment.at_s - time.monotonic(), say)
+        if moment.what == misfortunes[len(misfortunes) // 2] and moment.begins:
             there.copy_ledger(earlier)
-        done = inflict(there, what)
-        if done is None:
-            say(f"could befall nobody: {what.kind}, {what.target}")
-            continue
-        run.faults[what.kind] += 1
-        say(f"{what.kind}, {what.target}, for {what.lasts_s:g} s ({what.amount})")
-        if what.lasts_s:
-            heapq.heappush(ends, (time.monotonic() - began + what.lasts_s, len(ahead), what, done))
+        if moment.begins:
+            _begin(there, moment.what, ends, run, say)
+        elif (end := ends.pop(moment.what, None)) is not None:
+            end()
+            say(f"over: {moment.what}")
     _watch(there, began + run.minutes * 60 - time.monotonic(), say)
     run.hurt_s = time.monotonic() - began
     return earlier
+
+
+def _begin(there: Ordeal, what: Misfortune, ends: dict[Misfortune, End], run: Run, say: Callable[[str], None]) -> None:
+    end = inflict(there, what)
+    if end is None:
+        say(f"could not befall it just now: {what}")
+        return
+    run.faults[what.kind] += 1
+    ends[what] = end
+    say(str(what))
 
 
 def _heal(there: Ordeal, run: Run, say: Callable[[str], None]) -> None:
@@ -146,11 +146,10 @@ def _heal(there: Ordeal, run: Run, say: Callable[[str], None]) -> None:
 
 
 def _watch(there: Ordeal, seconds: float, say: Callable[[str], None]) -> None:
-    there.tend(max(0.0, seconds))
-    for child in there.ended:
-        words = child.last_words.splitlines()[-1:] if child.returncode and child.returncode > 0 else []
-        say(f"{child.name} has ended with {child.returncode} {' '.join(words)[:200]}")
-    there.ended.clear()
+    """Look after the processes for so long, and tell which have ended."""
+    for child in there.endings(seconds):
+        words = child.last_words.splitlines()[-1:] if (child.returncode or 0) > 0 else []
+        say(f"{child.name} has ended with {child.returncode} {' '.join(words)[:200]}".rstrip())
 
 
 def _say(began: float, line: str) -> None:

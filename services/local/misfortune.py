@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 SHORTEST_GAP_S, LONGEST_GAP_S = 2.0, 4.5
 LEAST_A_MINUTE: Final = 10
@@ -92,6 +92,10 @@ class Misfortune:
     lasts_s: float = 0.0
     amount: int = 0
 
+    def __str__(self) -> str:
+        lasts = f" for {self.lasts_s:g} s" if self.lasts_s else ""
+        return f"{self.kind}: {self.target}{lasts}" + (f" ({self.amount})" if self.amount else "")
+
 
 def schedule(seed: int, seconds: float, places: Places) -> tuple[Misfortune, ...]:
     """All that befalls these places within so many seconds, in the order in which it does: the same for one seed."""
@@ -112,6 +116,22 @@ def schedule(seed: int, seconds: float, places: Places) -> tuple[Misfortune, ...
         )
         at_s += chance.uniform(SHORTEST_GAP_S, LONGEST_GAP_S)
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When a misfortune begins, or else ends."""
+
+    at_s: float
+    what: Misfortune
+    begins: bool
+
+
+def moments(misfortunes: Iterable[Misfortune]) -> tuple[Moment, ...]:
+    """Beginnings and ends in their order; what does not last has no end."""
+    found = [Moment(what.at_s, what, begins=True) for what in misfortunes]
+    found += [Moment(one.at_s + one.what.lasts_s, one.what, begins=False) for one in found if one.what.lasts_s]
+    return tuple(sorted(found, key=lambda moment: moment.at_s))
 
 
 def _dealt(chance: random.Random) -> Iterator[Kind]:

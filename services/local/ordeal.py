@@ -18,7 +18,7 @@ import signal
 import sqlite3
 import time
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -119,7 +119,6 @@ class Ordeal:
     witness: Witness
     sight: Sight
     changes: Changes
-    ended: list[Child] = field(default_factory=list)
 
     @property
     def processes(self) -> Processes:
@@ -161,15 +160,19 @@ class Ordeal:
         while not is_so():
             if (left := within_s - (time.monotonic() - began)) <= 0:
                 raise Away(f"{what} was wanted within {within_s:g} s and is not so: {self.standing()}")
-            self.ended += self.processes.tend(min(left, LOOK_AGAIN_S), self.changes.news)
+            self.processes.tend(min(left, LOOK_AGAIN_S), self.changes.news)
             self.changes.forget()
         return time.monotonic() - began
 
-    def tend(self, seconds: float) -> None:
-        """Look after the processes for so long."""
+    def tend(self, seconds: float) -> tuple[Child, ...]:
+        """Look after the processes for so long; which have ended meanwhile."""
+        return tuple(self.endings(seconds))
+
+    def endings(self, seconds: float) -> Iterator[Child]:
+        """Look after the processes for so long, and give each that has ended as soon as it has."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self.ended += self.processes.tend(left)
+            yield from self.processes.tend(left)
 
     def restart(self, name: str, once: Mapping[str, str]) -> Child:
         """Kill a process, if it runs, and start it again at once; `once` is added to its environment for this life."""

@@ -78,6 +78,11 @@ class Ledger:
             holder = f"{socket.gethostname()}:{os.getpid()}"
             return leases.issue(tx, self._place(service), holder, round(time.time() * 1000))
 
+    def newest_epoch(self, service: str) -> int:
+        """The newest epoch of this service's place, whoever has it; 0 before the first."""
+        with reading(self.engine) as tx:
+            return leases.newest(tx, self._place(service))
+
     def facts(self) -> list[Message]:
         """How things stand, as a service that resumes is told it."""
         with reading(self.engine) as tx:

@@ -228,7 +228,7 @@ def test_an_older_release_announced_last_is_found(tmp_path: Path) -> None:
 
 
 def test_an_older_release_that_the_newest_follows_is_no_finding(tmp_path: Path) -> None:
-    """A gateway that was replaced says once more what it had begun to say (chaos, seed 9); the other one corrects it."""
+    """A gateway that was replaced ends what it had begun to say (chaos, seed 9); the other one corrects it."""
     made = world()
     announce(made, 1)
     announce(made, 2)

@@ -43,7 +43,7 @@ def check(tx: Connection, name: str, epoch: int) -> None:
     Raises:
         Fenced: it is not.
     """
-    held = tx.execute(select(LEASES.c.epoch).where(LEASES.c.name == name)).scalar()
+    held = newest(tx, name)
     if held != epoch:
         text = f"{name} is held in epoch {held or 'none'}, this transaction is of epoch {epoch}: nothing is written"
         raise Fenced(text)

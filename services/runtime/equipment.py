@@ -65,6 +65,7 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
         issue_epoch=lambda: ledger.issue_epoch(hop.service),
         facts=ledger.facts,
         blob=ledger.blob,
+        newest_epoch=lambda: ledger.newest_epoch(hop.service),
         is_older_than=partial(ledger.is_older_than, hop.service),
     )
     equipment = Equipment(settings, ground, stores, ledger)

@@ -106,6 +106,7 @@ class Stores:
     issue_epoch: Callable[[], int]
     facts: Callable[[], Iterable[Message]]
     blob: Callable[[bytes], bytes | None]
+    newest_epoch: Callable[[], int]
     is_older_than: Callable[[int], bool] = lambda _: False
 
 
@@ -205,8 +206,12 @@ class Stage(Generic[S]):
             raise Misconfigured(f"{text}, and is marked as restored. {_RESUME}") from None
 
     def _superseded(self) -> bool:
+        """Whether a successor has a newer epoch, even one that it has not told Redis of yet.
+
+        Else we would take a newer one still, throw our successor out, and so would it when it is started again.
+        """
         try:
-            return self._stores.log.holder() > self._place.epoch
+            return max(self._stores.newest_epoch(), self._stores.log.holder()) > self._place.epoch
         except Away:
             return False
 

@@ -37,7 +37,7 @@ def refused(page: Page, refusal: Refusal) -> tuple[Kind, list[Message]]:
     """What becomes of an update that another service refused; one that is admitted goes its own way."""
     row = updates.find(page.tx, refusal.id)
     if row is not None:
-        return "duplicate", [row.answer] if row.outcome != "open" else []
+        return "duplicate", [page.answer(row)] if row.outcome != "open" else []
     row = _insert(page, refusal, refusal.reason, _waiting(refusal))
     return "first", [page.refuse(row, refusal.reason, refusal.why).answer]
 
@@ -93,7 +93,7 @@ def _insert(page: Page, heard: Verdict | Refusal, decided_by: str, row: Row) -> 
 
 def _said_again(page: Page, row: Row) -> list[Message]:
     """What is said of an update that is known: its receipt if it has ended, its charge while its window is open."""
-    said: list[Message] = [row.answer] if row.outcome != "open" else []
+    said: list[Message] = [page.answer(row)] if row.outcome != "open" else []
     found = page.window(row.window) if row.window is not None else None
     if found is not None and found.is_open:
         said += updates.charges_in(page.tx, page.federation, found.window.number, only=row.id)

@@ -18,7 +18,7 @@ from services.runtime.about import short
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from mizzle.messages import Outcome
+    from mizzle.messages import Answer, Outcome
     from mizzle.moves import Ground
     from mizzle.plan import Plan
     from services.ledger.updates import Row
@@ -91,6 +91,12 @@ class Page:
             at=self.now,
         )
         return seal(receipt, Purpose.RECEIPT, self.ground.signer, self.ground.epoch, counter=self.now)
+
+    def answer(self, row: Row) -> Answer:
+        """The receipt of an update that has ended; its payload is kept until its window's end, too (DESIGN 4)."""
+        found = self.newest()
+        open_window = found.window.number if found is not None and found.is_open else None
+        return row.early_answer if row.may_leave(open_window) else row.answer
 
     def refuse(self, row: Row, reason: str, why: str = "") -> Row:
         """The open update, refused."""

@@ -27,8 +27,8 @@ _REFUSED: Final = 0x80  # MQTT 5 §2.4: from here on a reason says that the mess
 class Sender:
     """Sends updates one after the other, in the order asked for, over whichever line `publish` leads to.
 
-    What is with the bus when a line is lost has been on the wire for nothing. So after a loss one part is out at a
-    time, and twice as many with each that the broker has taken: a line that is lost again and again costs little.
+    What is with the bus when a line is lost has been on the wire for nothing. So on a new line one part is out at a
+    time, until an update has gone through: a line that is lost again and again costs a part each time, at most.
     """
 
     def __init__(self, federation: str, device: str, outbox: Outbox, publish: Callable[[str, bytes], int]) -> None:
@@ -58,7 +58,6 @@ class Sender:
     def sent(self, sent: Sent) -> None:
         """The bus has got rid of a part, or could not: then the rest of its update waits until it is due again."""
         if self._out.pop(sent.mid, None) is not None:
-            self._most = min(2 * self._most, MOST_PARTS)
             if sent.reason >= _REFUSED:
                 self._parts, self._current = iter(()), None
             self._go_on()
@@ -79,6 +78,8 @@ class Sender:
                 return
 
     def _begin_next(self) -> bool:
+        if self._current is not None:
+            self._most = MOST_PARTS
         self._current = None
         while self._updates:
             update = next(iter(self._updates))

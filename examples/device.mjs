@@ -150,6 +150,7 @@ function takePart(home, identity, examplesFor) {
       unheard.set(id, tries + 1);
       asked.set(id, new Set());
       sayOnce(line, up(me, "probe"), update.sealed);
+      tell({ event: "asked", update: id });
       return;
     }
     unheard.delete(id);

@@ -18,6 +18,7 @@ from mizzle.device.effects import (
     Keep,
     Note,
     Open,
+    Probe,
     Publish,
     Remember,
     Send,
@@ -25,7 +26,7 @@ from mizzle.device.effects import (
     Train,
     Unsubscribe,
 )
-from mizzle.device.events import Event
+from mizzle.device.events import Event, OnItsWay
 from mizzle.device.outbox import Outbox
 from mizzle.device.sender import Sender
 from mizzle.device.states import Me
@@ -99,6 +100,8 @@ class Device:
                 return self._do(replace(effect, lost=self.outbox.lost)).end
             case Note(reason=reason):
                 self.notes.append(reason)
+            case Probe(id=update):
+                return None if self._sender.ask(update) else OnItsWay(update)
             case Subscribe() | Unsubscribe() | Publish() | Send():
                 self._say(effect)
         return None
@@ -113,11 +116,11 @@ class Device:
                 self._bus.unsubscribe(topic_filter)
             case Publish(topic=topic, body=body, retain=retain):
                 self._bus.publish(topic, body, retain=retain)
-            case Send(id=update):
-                self._sender.send(update)
+            case Send(id=update, parts=wanted):
+                self._sender.send(update, wanted)
 
     def _publish(self, topic: str, body: bytes) -> int:
-        return self._bus.publish(topic, body) if self._bus else 0
+        return self._bus.publish(topic, body, lasting=False) if self._bus else 0
 
     def _open(self, will: Will | None) -> None:
         self._line += 1

@@ -32,7 +32,7 @@ from services.gateway import deliver, receive
 from services.gateway.courier import Courier, Publication
 from services.gateway.deliver import Delivery
 from services.gateway.mirror import Mirror, Originals
-from services.gateway.receive import Came
+from services.gateway.receive import Came, Probed
 from services.ledger import keys
 from services.ledger.founding import found
 from services.ledger.ledger import Ledger
@@ -131,12 +131,22 @@ class Flow:
         taken = receive.receive(self._arrivals, Came(arrived.topic, arrived.body, key, self._now))
         if taken.payload:
             self._spool.put(taken.payload.id, taken.payload.body)
+        if taken.probed:
+            self._answer(taken.probed)
         if taken.is_stray:
             self.strays.append(f"{taken.reason}: {taken.why}")
         self._say(hop("gateway"), taken.said)
         if arrived.token:
             self._coming.ack(arrived.token)
         return True
+
+    def _answer(self, probed: Probed) -> None:
+        """Answer a probe by what the ledger and the store know, as the gateway's intake does."""
+        update, size = probed.received.id, probed.received.update.payload.size
+        is_stored = self._spool.size(update) == size
+        reply = receive.answered(probed, self.ledger.receipt(update), is_stored=is_stored)
+        self._say(hop("gateway"), reply.said)
+        self._coming.publish(topics.to(self._plan.federation, reply.device, reply.kind), reply.body)
 
     def _tell(self) -> Callable[[Sequence[Message]], None]:
         going = MemoryBus(self.broker, "gateway-delivery")
@@ -185,7 +195,7 @@ class Flow:
             station.state = moved.state
             said += moved.said
             for blob in moved.kept:
-                self._spool.put(hashlib.sha256(blob).digest(), blob)
+                self._spool.put_blob(hashlib.sha256(blob).digest(), blob)
             attached = event.attached if isinstance(event, Told) else {}
             bookings += [Booking(Told(message, attached), entry.stream, entry.id) for message in moved.booked]
         said += service.book(self._epoch, bookings) if service.book else [one.told.message for one in bookings]
@@ -220,8 +230,7 @@ class Flow:
         """Released, the blobs of a candidate are the ledger's; rejected, nobody's."""
         for booking in bookings:
             if service.book and isinstance(booking.told.message, Candidate):
-                for digest in booking.told.attached:
-                    self._spool.discard(digest)
+                self._spool.discard_blobs(digest.hex() for digest in booking.told.attached)
 
 
 NO_ENTRY: Final = Entry("", "", b"")

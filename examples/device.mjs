@@ -10,13 +10,28 @@ import { readFileSync } from "node:fs";
 import { fetchBlob } from "./node/blobs.mjs";
 import { codecOf } from "./node/codecs.mjs";
 import { openHome } from "./node/home.mjs";
-import { again, connect, say } from "./node/line.mjs";
+import { again, connect, say, sayOnce } from "./node/line.mjs";
 import { layersOf, readModel, train, WrongShape } from "./node/model.mjs";
 import { payloadOf, weighed } from "./node/payload.mjs";
-import { brokerPassword, headerIn, hex, open, parseToken, parts, proof, Refused, same, seal, sha256, shard } from "./node/wire.mjs";
+import {
+  brokerPassword,
+  CHUNK,
+  headerIn,
+  hex,
+  hintIn,
+  open,
+  parseToken,
+  parts,
+  proof,
+  Refused,
+  same,
+  seal,
+  sha256,
+  shard,
+} from "./node/wire.mjs";
 
 const { MIZZLE_BROKER: broker, MIZZLE_HOME: folder, MIZZLE_TOKEN: token, MIZZLE_CSV: csv } = process.env;
-const [ENROLMENT_MS, UPDATE_MS, MOST_WAITING] = [[2_000, 60_000], [10_000, 600_000], 64];
+const [ENROLMENT_MS, UPDATE_MS, MOST_WAITING, MOST_UNHEARD] = [[2_000, 60_000], [10_000, 600_000], 64, 3];
 const LONGEST_MS = 2 ** 31 - 1; // that a timer of Node's waits; a longer one would fire at once
 
 const UNKNOWN_MS = 60_000; // how long a window is taken to last whose plan is not here yet
@@ -88,6 +103,10 @@ function takePart(home, identity, examplesFor) {
   const me = { federation, device, publicKey: home.key.publicKey };
   const blobs = new Map(); // the plan and the newest base model, by digest
   const resending = new Map(); // what stops it, by update
+  const asked = new Map(); // by update that was probed for on this connection: the parts that were given for it since
+  const unheard = new Map(); // by update: how many probes in a row nobody answered
+  let outgoing = Promise.resolve(); // parts that go out, one at a time and in order
+  const onTheWay = new Set(); // the updates among them
   let count = 0; // of examples, once they have been read
   let working = false;
   let queued;
@@ -103,19 +122,80 @@ function takePart(home, identity, examplesFor) {
   });
   line.setMaxListeners(0); // each blob that is being fetched listens too
 
-  function send(id) {
+  // Send those parts of an update that are wanted, behind whatever goes out already.
+  function send(id, isWanted = () => true) {
+    onTheWay.add(id);
+    outgoing = outgoing.then(() => sendNow(id, isWanted)).catch((error) => console.error(`${id}: ${error.message}`));
+  }
+
+  async function sendNow(id, isWanted) {
+    onTheWay.delete(id);
     const update = home.waiting().get(id);
     if (!update || !line.connected) return;
-    for (const part of parts(update.sealed, Buffer.from(id, "hex"), update.payload)) say(line, up(me, "update"), part);
+    if (!update.sent) home.sent(id);
     tell({ event: "sent", update: id });
+    onTheWay.add(id);
+    try {
+      let index = 0;
+      for (const part of parts(update.sealed, Buffer.from(id, "hex"), update.payload)) {
+        if (isWanted(index++) && !(await sayOnce(line, up(me, "update"), part))) return;
+      }
+    } finally {
+      onTheWay.delete(id);
+    }
+  }
+
+  // Say an update whole the first time, and ask what became of it from then on.
+  function speak(id) {
+    const update = home.waiting().get(id);
+    if (!update || !line.connected || onTheWay.has(id)) return;
+    const tries = unheard.get(id) ?? 0;
+    if ((update.sent || standsBehindALongOne(id)) && tries < MOST_UNHEARD) {
+      unheard.set(id, tries + 1);
+      asked.set(id, new Set());
+      sayOnce(line, up(me, "probe"), update.sealed);
+      tell({ event: "asked", update: id });
+      return;
+    }
+    unheard.delete(id);
+    asked.delete(id);
+    send(id);
+  }
+
+  // Whether sending this one would take the place of parts that the gateway has of an older one.
+  function standsBehindALongOne(id) {
+    if (home.waiting().get(id).payload.length <= CHUNK) return false;
+    for (const [other, { payload, sent }] of home.waiting()) {
+      if (other === id) return false;
+      if (sent && payload.length > CHUNK) return true;
+    }
+    return false;
+  }
+
+  // Take a hint: it is signed by nobody, and makes us send each part at most once for a probe.
+  function hinted(body) {
+    const { type, update, parts: runs } = hintIn(body);
+    const id = hex(update);
+    const given = asked.get(id);
+    const waits = home.waiting().get(id);
+    if (!given || !waits) throw new Refused(`a hint about ${id}, which was not asked for`);
+    unheard.delete(id);
+    if (type !== "want.v1") return;
+    const most = Math.max(1, Math.ceil(waits.payload.length / CHUNK));
+    const wanted = new Set();
+    for (const { first, count } of runs)
+      for (let index = first; index < Math.min(first + count, most); index += 1)
+        if (!given.has(index)) wanted.add(index);
+    for (const index of wanted) given.add(index);
+    if (wanted.size) send(id, (index) => wanted.has(index));
   }
 
   function sendUntilReceipt(id) {
     resending.get(id)?.();
-    send(id);
+    speak(id);
     resending.set(
       id,
-      again(() => send(id), ...UPDATE_MS),
+      again(() => speak(id), ...UPDATE_MS),
     );
   }
 
@@ -242,6 +322,8 @@ function takePart(home, identity, examplesFor) {
     served = Math.max(served, Number(message.at));
     resending.get(id)?.();
     resending.delete(id);
+    asked.delete(id);
+    unheard.delete(id);
     const { outcome, release, reason, why } = message.outcome;
     tell({ event: outcome, window: message.window, update: id, release, reason, why });
   }
@@ -253,11 +335,17 @@ function takePart(home, identity, examplesFor) {
     identity = newer;
   }
 
-  const hears = { [to(me, "invitation")]: invited, [to(me, "receipt")]: receipt, [to(me, "identity")]: renewed };
+  const hears = {
+    [to(me, "invitation")]: invited,
+    [to(me, "receipt")]: receipt,
+    [to(me, "identity")]: renewed,
+    [to(me, "want")]: hinted,
+  };
   line.on("message", (topic, body) => listen(topic, () => hears[topic]?.(body)));
   line.on("connect", () => {
     line.subscribe(to(me, "+"), { qos: 1 });
     say(line, up(me, "presence"), presence(true), { retain: true });
+    asked.clear();
     for (const id of home.waiting().keys()) sendUntilReceipt(id);
   });
   for (const signal of ["SIGTERM", "SIGINT"]) {

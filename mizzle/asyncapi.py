@@ -14,7 +14,18 @@ import msgspec
 
 from mizzle import blobs, envelope, manifest, parts, topics
 from mizzle.envelope import Purpose
-from mizzle.messages import Decline, Enrolment, Identity, Invitation, Message, Presence, Receipt, Update
+from mizzle.messages import (
+    Decline,
+    Enrolment,
+    Held,
+    Identity,
+    Invitation,
+    Message,
+    Presence,
+    Receipt,
+    Update,
+    Want,
+)
 from mizzle.topics import Up
 from mizzle.vocabulary import SHARDS
 
@@ -25,6 +36,9 @@ SEALED: Final = "application/vnd.mizzle.sealed.v1"
 
 PART: Final = "application/vnd.mizzle.update-part.v1"
 """An envelope and a payload's first chunk, or one of the other chunks."""
+
+HINT: Final = "application/vnd.mizzle.hint.v1"
+"""A msgpack map alone, which nobody has signed."""
 
 PIECE: Final = "application/vnd.mizzle.blob-piece.v1"
 
@@ -118,11 +132,17 @@ def _broker() -> Json:
     }
 
 
+_PROBE: Final = "The sealed header of an update alone, the very bytes that begin its first part: what became of it?"
+
+
 def _channels() -> Json:
     sealed = {said.kind: _channel(said.address, _names(said), _sentences(said)) for said in SAID}
     return {
         **sealed,
-        "probe": _channel(_up(Up.PROBE), (), "Kept free for asking what became of an update; no gateway answers yet."),
+        "probe": _channel(_up(Up.PROBE), ("probe",), _PROBE),
+        "want": _channel(
+            topics.to(_FEDERATION, _DEVICE, "want"), ("held", "want"), "What a probe is answered without a receipt."
+        ),
         "release": _channel(topics.release(_FEDERATION), ("release",), "The newest release, retained."),
         "blob": _channel(
             topics.blob(_FEDERATION, bytes(32), 0).replace(f"{'00' * 32}/0", "{digest}/{index}"),
@@ -147,6 +167,11 @@ def _operations() -> Json:
     sealed = {_verb(said): _sealed_operation(said) for said in SAID}
     return {
         **sealed,
+        "probeUpdate": {
+            **_operation("send", "probe", "Ask what became of an update.", ("device",), retain=False),
+            "reply": {"channel": _ref("channels", "want"), "messages": _hints()},
+        },
+        "hearHint": _operation("receive", "want", "Hear which parts are missing.", ("device",), retain=False),
         "fetchBlob": _operation("receive", "blob", "Fetch what a digest names.", ("device", "integrator"), retain=True),
         "followReleases": _operation("receive", "release", "Hear of each release.", ("integrator",), retain=True),
         "watchGateway": _operation("receive", "state", "See whether the gateway is there.", ("device",), retain=True),
@@ -198,6 +223,15 @@ def _messages() -> Json:
     return {
         **sealed,
         "laterPart": _binary("A chunk after an update's first.", PART, parts.__doc__, parts.CHUNK + parts.LATER),
+        "probe": {
+            "name": "update.v1",
+            "title": "Probe",
+            "summary": _PROBE,
+            "contentType": SEALED,
+            "payload": {"$ref": "./json/update.v1.json"},
+        },
+        "held": _hint(Held),
+        "want": _hint(Want),
         "piece": _binary("A piece of a blob.", PIECE, blobs.__doc__, blobs.PIECE + blobs.PREFIX),
         "release": {
             "name": manifest.EVENT_TYPE,
@@ -228,6 +262,22 @@ def _sealed_message(said: Said) -> Json:
         "contentType": PART if said.message is Update else SEALED,
         "payload": {"$ref": f"./json/{tag}.json"},
     }
+
+
+def _hint(message: type[Message]) -> Json:
+    tag, sentences = str(message.__struct_config__.tag), inspect.cleandoc(message.__doc__ or "")
+    return {
+        "name": tag,
+        "title": message.__name__,
+        "summary": sentences.partition("\n")[0],
+        "description": sentences,
+        "contentType": HINT,
+        "payload": {"$ref": f"./json/{tag}.json"},
+    }
+
+
+def _hints() -> list[Json]:
+    return [_ref("channels", "want", "messages", name) for name in ("held", "want")]
 
 
 def _binary(summary: str, content_type: str, layout: str | None, most: int) -> Json:

@@ -12,7 +12,7 @@ import msgpack
 import msgspec
 
 from mizzle.errors import Oversized, Unreadable
-from mizzle.messages import BetweenServices, FromDevice, Message, ToDevice
+from mizzle.messages import BetweenServices, FromDevice, Hint, Message, ToDevice
 
 MOST_BYTES: Final = 4 * 1024 * 1024
 """No message is longer; a window's cohort and an aggregate's members are the longest."""
@@ -54,6 +54,11 @@ def decode_from_device(body: bytes) -> FromDevice:
 def decode_to_device(body: bytes) -> ToDevice:
     """What a device is told; raises as `decode` does, for more than 4 kB already."""
     return decode(body, ToDevice, most=4096)  # type: ignore[arg-type]  # as above
+
+
+def decode_hint(body: bytes) -> Hint:
+    """What the gateway answered to a probe, unsigned; raises as `decode` does, for more than 4 kB already."""
+    return decode(body, Hint, most=4096)  # type: ignore[arg-type]  # as above
 
 
 def decode_between_services(body: bytes) -> BetweenServices:

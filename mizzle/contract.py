@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from mizzle.asyncapi import document
 from mizzle.manifest import Manifest
-from mizzle.messages import BetweenServices, FromDevice, Message, ToDevice
+from mizzle.messages import BetweenServices, FromDevice, Hint, Message, ToDevice
 from mizzle.plan import Plan
 
 WIRE: Final = (
@@ -56,7 +56,7 @@ def json_schemas() -> dict[str, bytes]:
 
 def messages_of_all() -> list[type[Message]]:
     """Every message that crosses the broker or a stream, in the order it flows."""
-    unions = (FromDevice, ToDevice, BetweenServices)
+    unions = (FromDevice, ToDevice, Hint, BetweenServices)
     return list(dict.fromkeys(kind for union in unions for kind in get_args(union)))
 
 

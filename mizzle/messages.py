@@ -2,18 +2,19 @@
 
 A message is frozen and means the same wherever it is read. On the wire it is a msgpack map with its `type`
 (`mizzle.codec`); what crosses the broker is sealed besides (`mizzle.envelope`). Devices say `Enrolment`, `Presence`,
-`Decline` and `Update`, and are told `Identity`, `Invitation` and `Receipt`; everything else stays between services,
-on Redis streams.
+`Decline` and `Update`, and are told `Identity`, `Invitation` and `Receipt`, and without a seal `Held` and `Want`;
+everything else stays between services, on Redis streams.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from mizzle.known import known
 from mizzle.vocabulary import (
+    MOST_RUNS,
     Bound,
     Celsius,
     Count,
@@ -26,6 +27,8 @@ from mizzle.vocabulary import (
     MuSquared,
     Nonce,
     Opaque,
+    PartCount,
+    PartIndex,
     Proof,
     PublicKey,
     Score,
@@ -375,10 +378,33 @@ class Receipt(Message, tag="receipt.v1"):
     at: Instant
 
 
+class Run(Record):
+    """Parts of an update that follow one another: the first of them, and how many."""
+
+    first: PartIndex
+    count: PartCount
+
+
+class Held(Message, tag="held.v1"):
+    """The gateway has every part of the update that a probe asked about. A hint, unsigned: it clears nothing."""
+
+    update: UpdateId
+
+
+class Want(Message, tag="want.v1"):
+    """The gateway lacks these parts of the update that a probe asked about; all of them, if it knows none.
+
+    A hint, unsigned: it says which parts to send now, and nothing else.
+    """
+
+    update: UpdateId
+    parts: Annotated[tuple[Run, ...], Meta(min_length=1, max_length=MOST_RUNS)]
+
+
 class Answer(Message, tag="answer.v1"):
     """A sealed message on its way from the ledger or the selector to one device; the gateway delivers it as it is.
 
-    `ends` is the update whose receipt this is, so that its payload need not be kept any longer.
+    `ends` is the update whose receipt this is, if nobody needs its payload any longer.
     """
 
     device: DeviceId
@@ -392,6 +418,9 @@ FromDevice = Enrolment | Presence | Decline | Update
 
 ToDevice = Identity | Invitation | Receipt
 """What a device is told, sealed with a key of the federation."""
+
+Hint = Held | Want
+"""What the gateway answers to a probe where there is no receipt yet; nobody has signed it."""
 
 BetweenServices = (
     Enrolment
@@ -438,4 +467,4 @@ def refers_to(message: Message) -> tuple[bytes, ...]:
             return ()
 
 
-known(FromDevice, ToDevice, BetweenServices)
+known(FromDevice, ToDevice, Hint, BetweenServices)

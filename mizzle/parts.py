@@ -6,6 +6,8 @@ r"""An update on the wire: its sealed header with the payload's first chunk, the
 A chunk is 96 KiB, the last one shorter: AWS IoT Core takes no more than 128 KB a message. The parts after the first
 are bound to it by the id, and all together by the payload's digest in the signed header, so they need no signature of
 their own.
+
+Which parts, of all there can be, is an integer: bit i stands for part i.
 """
 
 from __future__ import annotations
@@ -16,11 +18,16 @@ from typing import TYPE_CHECKING, Final
 
 from mizzle.envelope import Envelope, unseal
 from mizzle.errors import Unreadable
+from mizzle.messages import Run
+from mizzle.vocabulary import MOST_RUNS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 CHUNK: Final = 96 * 1024
+
+ALL: Final = -1
+"""Every part, however many there are: of -1 every bit is set."""
 
 _CHUNK_PREFIX: Final = struct.Struct(">2sH32s")
 
@@ -51,13 +58,45 @@ def count(size: int) -> int:
     return max(1, -(-size // CHUNK))
 
 
-def split(sealed: bytes, payload: bytes) -> Iterator[bytes]:
-    """The messages that carry an update, first part first; the same bytes each time."""
-    yield sealed + payload[:CHUNK]
+def split(sealed: bytes, payload: bytes, wanted: int = ALL) -> Iterator[bytes]:
+    """The wanted ones of the messages that carry an update, first part first; the same bytes each time."""
+    if wanted & 1:
+        yield sealed + payload[:CHUNK]
     if len(payload) > CHUNK:
         identity = unseal(sealed).id
         for index in range(1, count(len(payload))):
-            yield _CHUNK_PREFIX.pack(b"mc", index, identity) + payload[index * CHUNK : (index + 1) * CHUNK]
+            if wanted >> index & 1:
+                yield _CHUNK_PREFIX.pack(b"mc", index, identity) + payload[index * CHUNK : (index + 1) * CHUNK]
+
+
+def lacking(size: int, there: Iterable[int]) -> int:
+    """Which parts of a payload of `size` bytes are missing where those in `there` are not."""
+    missing = (1 << count(size)) - 1
+    for index in there:
+        missing &= ~(1 << index)
+    return missing
+
+
+def runs(which: int, most: int = MOST_RUNS) -> tuple[Run, ...]:
+    """These parts as at most so many runs, the first ones first."""
+    found: list[Run] = []
+    first = 0
+    while which and len(found) < most:
+        gap = (which & -which).bit_length() - 1
+        which >>= gap
+        length = (~which & (which + 1)).bit_length() - 1
+        which >>= length
+        found.append(Run(first=first + gap, count=length))
+        first += gap + length
+    return tuple(found)
+
+
+def named_in(listed: Iterable[Run]) -> int:
+    """Which parts these runs are."""
+    which = 0
+    for run in listed:
+        which |= ((1 << run.count) - 1) << run.first
+    return which
 
 
 def read(body: bytes) -> First | Later:

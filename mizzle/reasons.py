@@ -324,15 +324,8 @@ REASONS: Final = (
         "delivery",
         "orphan",
         "A later part of an update came, and its first part is not here.",
-        "The gateway began again in between, or the update was too slow; the device sends all of it again.",
+        "It was forgotten for want of room, or for another update of the device, which asks which parts are missing.",
         "nothing, unless it goes on: mizzle doctor, on the device",
-    ),
-    Reason(
-        "delivery",
-        "probe",
-        "A device asked what became of an update, and this gateway answers no such question.",
-        "A newer device than server.",
-        "nothing: the device sends the update itself",
     ),
     Reason(
         "delivery",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from mizzle import manifest, parts, topics
-from mizzle.codec import decode
+from mizzle.codec import decode, decode_hint
 from mizzle.envelope import MOST_HEADER, Envelope, key_id, unseal
 from mizzle.errors import Forged, Unreadable
 from mizzle.messages import (
@@ -22,6 +22,7 @@ from mizzle.messages import (
     Decline,
     Enrolment,
     FromDevice,
+    Hint,
     Identity,
     Invitation,
     Presence,
@@ -29,6 +30,7 @@ from mizzle.messages import (
     Refused,
     ToDevice,
     Update,
+    Want,
 )
 from mizzle.parts import Later
 
@@ -87,8 +89,12 @@ def see(arrived: Arrived, keys: Keys, federation: str) -> tuple[Seen, Keys]:
         match seen.kind:
             case "release":
                 return _release(seen, arrived.body, keys, federation), keys
-            case "blob" | "probe":
+            case "blob":
                 return seen, keys
+            case "probe":
+                return _probe(seen, arrived.body, keys), keys
+            case "want":
+                return _hint(seen, decode_hint(arrived.body)), keys
             case "state":
                 return replace(seen, more=_state(arrived.body)), keys
             case "update":
@@ -161,6 +167,23 @@ def _outcome(outcome: Counted | Refused | Abandoned) -> dict[str, Any]:
             return {"outcome": "refused", "reason": reason}
         case Abandoned():
             return {"outcome": "abandoned"}
+
+
+def _probe(seen: Seen, body: bytes, keys: Keys) -> Seen:
+    """The sealed header of an update, alone."""
+    envelope = unseal(body)
+    message = decode(envelope.header, Update, MOST_HEADER)
+    told = replace(seen, window=message.window, update=envelope.id.hex()[:16])
+    return replace(told, more={"payload": message.payload.size}, genuine=_is_genuine(envelope, keys))
+
+
+def _hint(seen: Seen, hint: Hint) -> Seen:
+    """What a probe was answered; nobody has signed it."""
+    told = replace(seen, update=hint.update.hex()[:16])
+    if not isinstance(hint, Want):
+        return replace(told, more={**seen.more, "parts": "held"})
+    runs = (f"{run.first}-{run.first + run.count - 1}" if run.count > 1 else str(run.first) for run in hint.parts)
+    return replace(told, more={**seen.more, "wanted": " ".join(runs)})
 
 
 def _update(seen: Seen, body: bytes, keys: Keys) -> Seen:

@@ -21,7 +21,7 @@ from mizzle.errors import Unreadable
 from mizzle.vocabulary import SHARDS
 
 _UP: Final = re.compile(r"mz/1/([A-Za-z0-9_-]{1,64})/up/(0|[1-9][0-9]?)/([A-Za-z0-9_-]{1,64})/([a-z]{1,16})")
-_TO: Final = re.compile(r"mz/1/([A-Za-z0-9_-]{1,64})/to/([A-Za-z0-9_-]{1,64})/(identity|invitation|receipt)")
+_TO: Final = re.compile(r"mz/1/([A-Za-z0-9_-]{1,64})/to/([A-Za-z0-9_-]{1,64})/(identity|invitation|receipt|want)")
 _BLOB: Final = re.compile(r"mz/1/([A-Za-z0-9_-]{1,64})/pub/blob/([0-9a-f]{64})/(0|[1-9][0-9]{0,6})")
 
 

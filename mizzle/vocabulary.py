@@ -52,6 +52,10 @@ Epoch = Annotated[
 Counter = Annotated[int, Meta(ge=0, le=2**63 - 1, description="grows with every message that one key signs")]
 
 Count = Annotated[int, Meta(ge=0, le=2**40, description="how many")]
+PartIndex = Annotated[int, Meta(ge=0, le=2**16 - 1, description="a part's place in its update, from 0")]
+PartCount = Annotated[int, Meta(ge=1, le=2**16, description="how many parts, at least one")]
+MOST_RUNS: Final = 64
+"""A longer list of missing parts is cut: the rest is named at the next probe."""
 Size = Annotated[int, Meta(ge=0, le=2**32, description="a length in bytes")]
 Bound = Annotated[int, Meta(ge=1, le=2**40, description="S: the largest norm of an update, in units of the grid")]
 Weight = Annotated[int, Meta(ge=0, le=64, description="an update's integer weight in its window's sum; 64 is one")]

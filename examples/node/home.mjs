@@ -40,6 +40,7 @@ function fold(known, line) {
   if (line.kept !== undefined)
     known.waiting.set(line.kept, { sealed: bytesOf(line.sealed), payload: bytesOf(line.payload) });
   if (line.lost !== undefined) known.lost = line.lost;
+  if (line.sent !== undefined && known.waiting.has(line.sent)) known.waiting.get(line.sent).sent = true;
   if (line.ended !== undefined) {
     known.waiting.delete(line.ended);
     known.receipts.set(line.ended, bytesOf(line.receipt));
@@ -51,6 +52,7 @@ function* lines({ counter, identity, password, newest, waiting, receipts, lost }
   if (password) yield { password };
   if (identity) yield { identity: base64(identity) };
   for (const [id, { sealed, payload }] of waiting) yield { kept: id, sealed: base64(sealed), payload: base64(payload) };
+  for (const [id, { sent }] of waiting) if (sent) yield { sent: id };
   for (const [id, receipt] of [...receipts].slice(-MOST_RECEIPTS)) yield { ended: id, receipt: base64(receipt) };
 }
 
@@ -100,6 +102,7 @@ export function openHome(folder) {
         payload: base64(payload),
         lost: lost && base64(new Uint8Array(lost.buffer)),
       }),
+    sent: (id) => note({ sent: id }),
     end: (id, receipt) => note({ ended: hex(id), receipt: base64(receipt) }),
   };
 }

@@ -42,6 +42,26 @@ export function say(line, topic, body, { retain = false } = {}) {
   );
 }
 
+// Publish at QoS 1 for the connection that is up; resolves to whether the broker has it. Lost with the connection it is
+// not sent again by itself: whoever needs it to arrive asks what has come, and sends what has not.
+export function sayOnce(line, topic, body) {
+  if (!line.connected) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    let messageId;
+    const lost = () => {
+      if (messageId !== undefined) line.removeOutgoingMessage(messageId);
+      resolve(false);
+    };
+    line.once("close", lost);
+    line.publish(topic, body, { qos: 1 }, (error) => {
+      line.off("close", lost);
+      if (error) console.error(`${topic} was not taken: ${error.message}`);
+      resolve(!error);
+    });
+    messageId = line.getLastMessageId();
+  });
+}
+
 // Do something again and again, after `first` milliseconds and then twice as long each time, until what it gives is called.
 export function again(act, first, longest) {
   let timer;

@@ -131,6 +131,17 @@ export function open(body, purpose, keys) {
   return { message: messageIn(header, purpose), epoch: prefix.readUInt32BE(8), id: sha256(signed) };
 }
 
+// The hint that `body` is, which nobody has signed (section 10).
+export function hintIn(body) {
+  if (body.length > MOST_HEADER) throw new Refused(`a hint has at most ${MOST_HEADER} bytes, this ${body.length}`);
+  const hint = unpack(body);
+  const name = ["held.v1", "want.v1"].find((one) => one === hint?.type);
+  if (!name) throw new Refused("this is no hint");
+  conform(name, view(hint));
+  if (hint.update.length !== 32) throw new Refused("an id has 32 bytes");
+  return hint;
+}
+
 // The message in an envelope that was opened earlier, and kept.
 export const headerIn = (body, purpose) => messageIn(body.subarray(FIXED), purpose);
 

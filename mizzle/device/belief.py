@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from mizzle.codec import decode
+from mizzle.codec import decode, decode_hint
 from mizzle.envelope import Envelope, Purpose, key_id, unseal
 from mizzle.errors import Forged, Outdated, Unreadable
-from mizzle.messages import Identity, Invitation, Receipt
+from mizzle.messages import Hint, Identity, Invitation, Receipt
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -44,6 +44,15 @@ def receipt_in(body: bytes, identity: Identity) -> Receipt:
     _, receipt = opened(body, Purpose.RECEIPT, _keys(identity, "receipt"), Receipt)
     _refuse_another(receipt.federation, receipt.device, identity)
     return receipt
+
+
+def hint_in(body: bytes) -> Hint:
+    """The hint that `body` is. Nobody has signed it, so there is nothing to believe: it may choose what is sent.
+
+    Raises:
+        Unreadable: it is none.
+    """
+    return decode_hint(body)
 
 
 def receipt_keys(identity: Identity) -> tuple[bytes, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mizzle.messages import Invitation
+from mizzle.parts import ALL
 from mizzle.plan import Plan
 from mizzle.transport.bus import Will
 
@@ -52,7 +53,15 @@ class Keep:
 
 @dataclass(frozen=True)
 class Send:
-    """Publish all parts of this update as they lie in the outbox."""
+    """Publish parts of this update as they lie in the outbox: those whose bit is set in `parts`."""
+
+    id: bytes
+    parts: int = ALL
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Publish the sealed header of this update alone; if that is on its way just now, the answer is `OnItsWay`."""
 
     id: bytes
 
@@ -100,4 +109,4 @@ class Note:
     reason: str
 
 
-Effect = Open | Subscribe | Unsubscribe | Publish | Keep | Send | Clear | Remember | Accept | Train | Note
+Effect = Open | Subscribe | Unsubscribe | Publish | Keep | Send | Probe | Clear | Remember | Accept | Train | Note

@@ -23,6 +23,7 @@ from mizzle.device.effects import (
     Keep,
     Note,
     Open,
+    Probe,
     Publish,
     Remember,
     Send,
@@ -30,7 +31,7 @@ from mizzle.device.effects import (
     Train,
     Unsubscribe,
 )
-from mizzle.device.events import Event, Stop
+from mizzle.device.events import Event, OnItsWay, Stop
 from mizzle.device.sender import Sender
 from mizzle.device.senses import sensed
 from mizzle.device.session import begin, step
@@ -157,6 +158,8 @@ class Life:
                 self._begin(replace(effect, lost=self._outbox.lost))
             case Note(reason=reason):
                 self.last_note = reason
+            case Probe(id=update):
+                return None if self._sender.ask(update) else OnItsWay(update)
             case Subscribe() | Unsubscribe() | Publish() | Send():
                 self._say(effect)
         return None
@@ -171,11 +174,11 @@ class Life:
                 self._bus.unsubscribe(topic_filter)
             case Publish(topic=topic, body=body, retain=retain):
                 self._bus.publish(topic, body, retain=retain)
-            case Send(id=update):
-                self._sender.send(update)
+            case Send(id=update, parts=wanted):
+                self._sender.send(update, wanted)
 
     def _publish(self, topic: str, body: bytes) -> int:
-        return self._bus.publish(topic, body) if self._bus else 0
+        return self._bus.publish(topic, body, lasting=False) if self._bus else 0
 
     def _open(self, will: Will | None) -> None:
         self._line += 1

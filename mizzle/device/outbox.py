@@ -9,7 +9,8 @@ are not renamed:
     receipts  number INTEGER PRIMARY KEY, id BLOB, window INTEGER, at INTEGER, sealed BLOB
               how an update ended: the receipt as the federation sealed it; the newest 10,000
     sent      number INTEGER PRIMARY KEY, id BLOB, at INTEGER
-              one row each time an update was sent, so that it is seen when it was sent again; the newest 100,000
+              one row each time an update or parts of it were sent, so that it is seen when it was sent again, and that
+              it need not be sent whole; the newest 100,000
     memory    name TEXT PRIMARY KEY, value
               `counter` (the first number never signed under), `identity` (sealed), `window` and `version` (newest
               seen), `lost` (what the codec lost of the updates so far)
@@ -98,9 +99,16 @@ class Outbox:
         return Kept(update, own)
 
     def waiting(self) -> tuple[Waiting, ...]:
-        """What waits for a receipt, oldest first."""
-        rows = self._store.execute("SELECT id, length(sealed) + length(payload) FROM waiting ORDER BY number")
-        return tuple(Waiting(update, size) for update, size in rows)
+        """What waits for a receipt, oldest first, and whether it was ever sent."""
+        rows = self._store.execute(
+            "SELECT id, length(sealed) + length(payload), id IN (SELECT id FROM sent) FROM waiting ORDER BY number"
+        )
+        return tuple(Waiting(update, size, sent=bool(sent)) for update, size, sent in rows)
+
+    def sealed(self, update: bytes) -> bytes | None:
+        """The sealed header of an update that waits; None if it does not."""
+        found = self._store.execute("SELECT sealed FROM waiting WHERE id = ?", (update,)).fetchone()
+        return found[0] if found else None
 
     def payload(self, update: bytes) -> tuple[bytes, bytes] | None:
         """The sealed header and the payload of an update that waits; None if it does not."""
@@ -110,7 +118,7 @@ class Outbox:
         return found
 
     def sent(self, update: bytes) -> None:
-        """Count that an update is being sent."""
+        """Count that an update, or a part of it, is being sent."""
         with self._transaction() as store:
             number = store.execute("INSERT INTO sent (id, at) VALUES (?, ?)", (update, now())).lastrowid or 0
             store.execute("DELETE FROM sent WHERE number <= ?", (number - MOST_SENDS,))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from mizzle import parts, topics
 from mizzle.errors import Away
+from mizzle.parts import ALL
 from mizzle.topics import Up
 
 if TYPE_CHECKING:
@@ -25,26 +25,39 @@ _REFUSED: Final = 0x80  # MQTT 5 §2.4: from here on a reason says that the mess
 
 
 class Sender:
-    """Sends updates one after the other, in the order asked for, over whichever line `publish` leads to."""
+    """Sends updates one after the other, in the order asked for, over whichever line `publish` leads to.
+
+    What is with the bus when a line is lost has been on the wire for nothing. So on a new line one part is out at a
+    time, until an update has gone through: a line that is lost again and again costs a part each time, at most.
+    """
 
     def __init__(self, federation: str, device: str, outbox: Outbox, publish: Callable[[str, bytes], int]) -> None:
-        self._topic = topics.up(federation, device, Up.UPDATE)
+        self._topic, self._probes = (topics.up(federation, device, kind) for kind in (Up.UPDATE, Up.PROBE))
         self._outbox, self._publish = outbox, publish
-        self._updates: deque[bytes] = deque()
+        self._updates: dict[bytes, int] = {}
         self._parts: Iterator[bytes] = iter(())
         self._current: bytes | None = None
-        self._out: set[int] = set()
+        self._whole = False
+        self._out: dict[int, bytes] = {}
+        self._most = MOST_PARTS
 
-    def send(self, update: bytes) -> None:
-        """Send an update when its turn comes; one that has not had its turn yet is not sent twice."""
-        if update not in self._updates and update != self._current:
-            self._updates.append(update)
+    def send(self, update: bytes, wanted: int = ALL) -> None:
+        """Send these parts of an update when its turn comes; what has not had its turn yet is not sent twice."""
+        if update != self._current or not (self._whole or wanted == ALL):
+            self._updates[update] = self._updates.get(update, 0) | wanted
         self._go_on()
+
+    def ask(self, update: bytes) -> bool:
+        """Ask what became of an update, by its header alone; False while it is on its way, since its rest will come."""
+        if update in self._updates or update == self._current or update in self._out.values():
+            return False
+        if (sealed := self._outbox.sealed(update)) is not None:
+            self._publish(self._probes, sealed)
+        return True
 
     def sent(self, sent: Sent) -> None:
         """The bus has got rid of a part, or could not: then the rest of its update waits until it is due again."""
-        if sent.mid in self._out:
-            self._out.discard(sent.mid)
+        if self._out.pop(sent.mid, None) is not None:
             if sent.reason >= _REFUSED:
                 self._parts, self._current = iter(()), None
             self._go_on()
@@ -54,22 +67,26 @@ class Sender:
         self._updates.clear()
         self._out.clear()
         self._parts, self._current = iter(()), None
+        self._most = 1
 
     def _go_on(self) -> None:
-        while len(self._out) < MOST_PARTS:
+        while len(self._out) < self._most:
             part = next(self._parts, None)
-            if part is not None:
-                self._out.add(self._publish(self._topic, part))
+            if part is not None and self._current is not None:
+                self._out[self._publish(self._topic, part)] = self._current
             elif not self._begin_next():
                 return
 
     def _begin_next(self) -> bool:
+        if self._current is not None:
+            self._most = MOST_PARTS
         self._current = None
         while self._updates:
-            update = self._updates.popleft()
+            update = next(iter(self._updates))
+            wanted = self._updates.pop(update)
             if (kept := self._outbox.payload(update)) is not None:
                 self._count(update)
-                self._parts, self._current = parts.split(*kept), update
+                self._parts, self._current, self._whole = parts.split(*kept, wanted), update, wanted == ALL
                 return True
         return False
 

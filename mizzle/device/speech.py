@@ -7,19 +7,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from mizzle import envelope, topics
-from mizzle.device.effects import Note, Open, Publish, Send, Subscribe
+from mizzle.device.effects import Note, Open, Probe, Publish, Send, Subscribe
 from mizzle.device.states import Member, Stranger
 from mizzle.envelope import Purpose
-from mizzle.messages import Decline, Presence
+from mizzle.messages import Decline, Presence, Want
+from mizzle.parts import CHUNK, named_in
 from mizzle.topics import Up
 from mizzle.transport.bus import Will
 
 if TYPE_CHECKING:
+    from mizzle.device.effects import Effect
     from mizzle.device.states import Moved, Session, Waiting
-    from mizzle.messages import Message
+    from mizzle.messages import Hint, Message
 
 UPDATE_RETRY_MS: Final = (10_000, 600_000)
-"""How long an update waits about for its receipt before it is sent again: the first time, and at most."""
+"""How long an update waits about for its receipt before it is said again: the first time, and at most."""
+
+MOST_UNHEARD: Final = 3
+"""So many probes in a row that nobody answers, and the update is sent whole, as if there were no probes."""
 
 ENROLMENT_RETRY_MS: Final = (2_000, 60_000)
 """The same of an enrolment and its identity."""
@@ -46,16 +51,56 @@ def enrol(state: Session) -> Moved:
 
 
 def send(state: Session, updates: frozenset[bytes]) -> Moved:
-    """Send these of the waiting updates, oldest first, if the line is up."""
+    """Send these of the waiting updates or probe for them, oldest first, if the line is up."""
     if not state.online or not isinstance(state.belonging, Member):
         return state, ()
-    waiting = tuple(_sent(state, one) if one.id in updates else one for one in state.waiting)
-    return replace(state, waiting=waiting), tuple(Send(one.id) for one in waiting if one.id in updates)
+    waiting: list[Waiting] = []
+    effects: list[Effect] = []
+    behind = False
+    for one in state.waiting:
+        said = one
+        if one.id in updates:
+            said, effect = _said(state, one, behind=behind)
+            effects.append(effect)
+        waiting.append(said)
+        behind = behind or (one.sent and _is_long(one))
+    return replace(state, waiting=tuple(waiting)), tuple(effects)
 
 
-def _sent(state: Session, waiting: Waiting) -> Waiting:
+def hinted(state: Session, hint: Hint) -> Moved:
+    """What a hint leads to: the parts that it names are sent, unless they were since the last probe."""
+    found = next((one for one in state.waiting if one.id == hint.update), None)
+    if found is None or found.given is None:
+        return state, (Note(f"a hint about update {hint.update.hex()[:16]}, which was not asked for"),)
+    if not isinstance(hint, Want):
+        return with_waiting(state, replace(found, unheard=0)), ()
+    wanted = named_in(hint.parts) & ~found.given
+    heard = replace(found, unheard=0, sent=True, given=found.given | wanted)
+    return with_waiting(state, heard), (Send(found.id, wanted),) if wanted else ()
+
+
+def with_waiting(state: Session, changed: Waiting) -> Session:
+    """The session in which this update waits as it is said here."""
+    return replace(state, waiting=tuple(changed if one.id == changed.id else one for one in state.waiting))
+
+
+def _said(state: Session, waiting: Waiting, *, behind: bool) -> tuple[Waiting, Effect]:
+    """The update whole, if it never was sent or nobody answers probes; else a probe.
+
+    The gateway keeps one incomplete update of a device. So a long one that is `behind` another whose rest may still be
+    wanted asks first, and is answered after it.
+    """
     due = state.now + _delay(state, UPDATE_RETRY_MS, waiting.attempts, waiting.id)
-    return replace(waiting, attempts=waiting.attempts + 1, due=due)
+    again = replace(waiting, attempts=waiting.attempts + 1, due=due)
+    asks = waiting.sent or (behind and _is_long(waiting))
+    if asks and waiting.unheard < MOST_UNHEARD:
+        return replace(again, given=0, unheard=waiting.unheard + 1), Probe(waiting.id)
+    return replace(again, sent=True, given=None, unheard=0), Send(waiting.id)
+
+
+def _is_long(waiting: Waiting) -> bool:
+    """Whether it takes several parts, or nearly."""
+    return waiting.size > CHUNK
 
 
 def _delay(state: Session, retry_ms: tuple[int, int], attempts: int, salt: bytes) -> int:

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
+
+LINE_LOST: Final = 0x80
+"""The reason of a publication that was not to outlast its line; the broker may have it or not."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,14 @@ class Bus(Protocol):
     def open(self, listener: Listener) -> None:
         """Begin to connect, and tell `listener` everything from now on."""
 
-    def publish(self, topic: str, body: bytes, *, retain: bool = False, content_type: str = "") -> int:
+    def publish(
+        self, topic: str, body: bytes, *, retain: bool = False, content_type: str = "", lasting: bool = True
+    ) -> int:
         """Queue a publication; `Sent` with the returned number tells when the broker has it.
 
-        `content_type` is the media type of `body`, for readers who go by it; empty says none.
+        `content_type` is the media type of `body`, for readers who go by it; empty says none. What is not `lasting` is
+        for the line that is up: if that is lost before the broker has said that it has it, or none is up, it is not
+        sent again, and `Sent` says `LINE_LOST`. For what its owner will ask about, and say again if need be.
         """
 
     def subscribe(self, topic_filter: str) -> None:

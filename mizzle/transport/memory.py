@@ -23,7 +23,7 @@ from typing import Final
 
 from paho.mqtt.client import topic_matches_sub
 
-from mizzle.transport.bus import AckToken, Arrived, BusEvent, Connected, Disconnected, Listener, Sent, Will
+from mizzle.transport.bus import LINE_LOST, AckToken, Arrived, BusEvent, Connected, Disconnected, Listener, Sent, Will
 
 QUEUE_BYTES: Final = 64 * 1024 * 1024
 
@@ -231,14 +231,16 @@ class MemoryBus:
         self._listener = listener
         self._broker.order(partial(self._broker.connect, self))
 
-    def publish(self, topic: str, body: bytes, *, retain: bool = False, content_type: str = "") -> int:
+    def publish(
+        self, topic: str, body: bytes, *, retain: bool = False, content_type: str = "", lasting: bool = True
+    ) -> int:
         """Queue a publication; `Sent` with the returned number tells when the broker has it.
 
         Nobody here reads by media type, so `content_type` goes no further.
         """
         del content_type
         number = next(self._numbers)
-        self._broker.order(partial(self._publish, number, _Message(topic, body, retain)))
+        self._broker.order(partial(self._publish, number, _Message(topic, body, retain), lasting=lasting))
         return number
 
     def subscribe(self, topic_filter: str) -> None:
@@ -283,10 +285,12 @@ class MemoryBus:
         """Tell that the line is down."""
         self.tell(Disconnected(why))
 
-    def _publish(self, number: int, message: _Message) -> None:
+    def _publish(self, number: int, message: _Message, *, lasting: bool = True) -> None:
         if self._broker.is_up(self):
             reason = self._broker.route(message.topic, message.body, retain=message.retained)
             self.tell(Sent(message.topic, number, reason))
+        elif not lasting:
+            self.tell(Sent(message.topic, number, LINE_LOST))
         elif self._unsent_bytes + len(message.body) > QUEUE_BYTES:
             self.tell(Sent(message.topic, number, _QUEUE_FULL))
         else:

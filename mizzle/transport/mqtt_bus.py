@@ -89,11 +89,13 @@ class MqttBus:
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread.start()
 
-    def publish(self, topic: str, body: bytes, *, retain: bool = False, content_type: str = "") -> int:
+    def publish(
+        self, topic: str, body: bytes, *, retain: bool = False, content_type: str = "", lasting: bool = True
+    ) -> int:
         """Queue a publication; `Sent` with the returned number tells when the broker has it, or why it is not sent."""
         with self._lock:
             self._number += 1
-            outgoing = Outgoing(self._number, topic, body, retain, content_type)
+            outgoing = Outgoing(self._number, topic, body, retain, content_type, lasting)
             fits = self._queued + outgoing.size <= self._queue_bytes
             self._queued += outgoing.size if fits else 0
         if fits:

@@ -12,7 +12,9 @@ What is true of it:
 - `_wanted` are the filters we are asked to hold. A request stays in `_unsure` until the broker has confirmed it and is
   made again on the next connection; a broker that has forgotten the session is asked for all of them.
 - What is to be published lies in `_waiting`; at most as many as the broker takes at a time are with paho (`_flying`),
-  which sends them again, with the same message ids, when the session goes on over a new connection.
+  which sends them again, with the same message ids, when the session goes on over a new connection. What is not
+  `lasting` is let go before there is one: MQTT would have it sent again although nobody may want it any more. (At QoS 1
+  a broker remembers nothing of what it has not got, so it does not miss it.)
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from mizzle.transport.bus import AckToken, Arrived, BusEvent, Connected, Disconnected, Sent, Will
+from mizzle.transport.bus import LINE_LOST, AckToken, Arrived, BusEvent, Connected, Disconnected, Sent, Will
 from mizzle.transport.lean_client import LeanClient, Publish
 
 TOO_LARGE: Final = 0x95
@@ -53,6 +55,7 @@ class Outgoing:
     body: bytes
     retain: bool
     content_type: str = ""
+    lasting: bool = True
 
     @property
     def size(self) -> int:
@@ -124,6 +127,7 @@ class Line:
     def connect(self) -> None:
         """Connect and say who we are; the broker's answer comes as an event. Raises OSError if nobody listens."""
         self._why, self._accepted = "", False
+        self._let_go()
         self._client.reconnect()
 
     def turn(self, wakeup: int, longest_ms: int = 1000) -> None:
@@ -147,8 +151,11 @@ class Line:
         self._client.loop_misc()
 
     def publish(self, outgoing: Outgoing) -> None:
-        """Send this as soon as the broker takes it."""
-        self._waiting.append(outgoing)
+        """Send this as soon as the broker takes it; what is not to outlast a line only if there is one."""
+        if outgoing.lasting or self._accepted:
+            self._waiting.append(outgoing)
+        else:
+            self._settle(outgoing, LINE_LOST)
 
     def ask(self, topic_filter: str, *, wanted: bool) -> None:
         """Ask for what matches the filter, or not to get it any longer; now, or on the next connection."""
@@ -251,9 +258,21 @@ class Line:
     def _take_back_what_does_not_fit(self) -> None:
         """If this broker takes less than the last one, take back what paho has: it would send it all the same."""
         if len(self._flying) > self._most_flying or any(o.size > self._most_packet for o in self._flying.values()):
-            self._client.drop_out_messages()
-            self._waiting.extendleft(reversed(self._flying.values()))
-            self._flying.clear()
+            self._take_back()
+
+    def _take_back(self) -> None:
+        self._client.drop_out_messages()
+        self._waiting.extendleft(reversed(self._flying.values()))
+        self._flying.clear()
+
+    def _let_go(self) -> None:
+        """Settle what was not to outlast the line that is gone."""
+        if not all(outgoing.lasting for outgoing in (*self._flying.values(), *self._waiting)):
+            self._take_back()
+            for outgoing in self._waiting:
+                if not outgoing.lasting:
+                    self._settle(outgoing, LINE_LOST)
+            self._waiting = deque(outgoing for outgoing in self._waiting if outgoing.lasting)
 
     def _on_disconnect(self, _client: Client, _user: Any, _flags: DisconnectFlags, reason: ReasonCode, _p: Any) -> None:  # noqa: ANN401
         self._accepted = False

@@ -17,6 +17,7 @@ from mizzle.messages import Sighting
 from mizzle.transport.mqtt_bus import MqttBus
 from mizzle.transport.passwords import read as read_password
 from services.gateway import deliver, receive
+from services.gateway.comings import Comings
 from services.gateway.courier import Courier
 from services.gateway.deliver import Delivery
 from services.gateway.figures import GatewayFigures
@@ -24,6 +25,7 @@ from services.gateway.heartbeat import Heartbeat, will
 from services.gateway.intake import RECEIVE_BYTES, RECEIVE_MAXIMUM, Inbox, Intake
 from services.gateway.lookout import Lookout
 from services.gateway.mirror import Mirror, Originals
+from services.gateway.sweep import sweep
 from services.pipeline import hop
 from services.runtime.companions import Companions
 from services.runtime.redis_log import Output
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from services.runtime.equipment import Equipment
 
 GATEWAY = hop("gateway")
+SHARE_ARRIVING = 4
+"""Of the payload store's room a quarter is for updates that are not complete: they never keep out those that are."""
 MOST_BACKOFF_S = 2.0  # the broker is a neighbour, and a whole fleet waits for us
 
 
@@ -56,13 +60,19 @@ def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
     heartbeat, courier, inbox = Heartbeat(going, coming, federation), Courier(going), Inbox()
     lookout = _lookout(equipment, coming)
     mirror = Mirror(Originals.of(equipment), courier, lookout.has_looked, lambda: lookout.newest)
+    room = min(receive.MOST_ARRIVING, settings.payload_bytes // SHARE_ARRIVING)
+    equipment.stores.spool.set_aside(room)
+    equipment.stores.spool.sweep_unfinished()
     intake = Intake(
         coming,
         inbox,
         heartbeat,
         GATEWAY,
-        receive.begin(ground.plan),
+        receive.begin(ground.plan, room),
         equipment.ledger.device_key,
+        equipment.ledger.receipt,
+        partial(going.publish, lasting=False),
+        Comings(settings.payloads / "coming"),
         equipment.stores.spool,
         equipment.stores.log,
         equipment.meters,
@@ -74,6 +84,8 @@ def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
     def facts() -> Iterable[Message]:
         # Redis may have lost what devices said of themselves: a new subscription brings again what is retained of it.
         coming.subscribe(topics.every_up(federation))
+        # And it may have lost that updates have ended, so that their payloads would be kept for ever.
+        sweep(equipment.stores.spool, equipment.ledger.unneeded)
         return equipment.stores.facts()
 
     coming.subscribe(topics.every_up(federation))

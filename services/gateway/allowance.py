@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 AT_ONCE: Final = 1000
-"""A full outbox of 64 updates in 15 chunks each passes in one go."""
+"""A full outbox passes in one go: 64 probes, and 64 MiB in at most 747 parts."""
 
 A_SECOND: Final = 100
 MOST_KNOWN: Final = 65_536

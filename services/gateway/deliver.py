@@ -58,8 +58,8 @@ class Delivery:
             Away: it has not; what it has already it will be given again.
         """
         answers = [message for message in messages if isinstance(message, Answer)]
-        # The ledger has these outcomes, so nobody reads the payloads again. They go before the broker is waited for:
-        # a full payload store stops the reading of the very socket on which the broker's acknowledgements come.
+        # Nobody reads these payloads again (`Row.may_leave`). They go before the broker is waited for: a full payload
+        # store stops the reading of the very socket on which the broker's acknowledgements come.
         for answer in answers:
             if answer.ends is not None:
                 self.spool.discard(answer.ends)

@@ -1,9 +1,10 @@
 """What devices publish, on its way from the bus to the streams, in a thread of its own.
 
-    bus ─▶ queue ─▶ a batch: look up keys, receive, store payloads, append messages, then acknowledge
+    bus ─▶ queue ─▶ a batch: look up keys, receive, store parts and payloads, append messages, answer, then acknowledge
 
-Nothing is acknowledged before the streams have it. A payload store or stream that is full, or away, is waited for with
-everything in hand; meanwhile the bus stops reading its socket, so that the broker waits, and through it the devices.
+Nothing is acknowledged before the streams have it, and no part of an incomplete update before it is stored. A payload
+store or stream that is full, or away, is waited for with everything in hand; meanwhile the bus stops reading its
+socket, so that the broker waits, and through it the devices.
 Nothing is dropped for want of room.
 """
 
@@ -24,10 +25,22 @@ from mizzle.codec import encode
 from mizzle.envelope import FIXED
 from mizzle.errors import Away
 from mizzle.messages import Unauthenticated
-from mizzle.topics import Up
+from mizzle.topics import Up, to
 from mizzle.transport.bus import Arrived, Connected, Disconnected
 from mizzle.vocabulary import MOST_SENTENCE
-from services.gateway.receive import NOBODY, Arrivals, Came, Taken, receive, sender
+from services.gateway.receive import (
+    NOBODY,
+    Arrivals,
+    Came,
+    Probed,
+    Reply,
+    Taken,
+    answered,
+    expired,
+    receive,
+    resume,
+    sender,
+)
 from services.pipeline import STRAY
 from services.runtime import about
 from services.runtime.metrics import Meters
@@ -37,7 +50,9 @@ from services.runtime.redis_log import Output
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from mizzle.messages import Message
     from mizzle.transport.bus import Bus, BusEvent
+    from services.gateway.comings import Comings
     from services.gateway.heartbeat import Heartbeat
     from services.pipeline import Hop
     from services.runtime.payloads import Spool
@@ -102,7 +117,11 @@ class Inbox:
 
 @dataclass(frozen=True)
 class Intake:
-    """Takes what devices publish to the streams; `key_of` gives an enrolled device's key, and None for any other."""
+    """Takes what devices publish to the streams.
+
+    `key_of` gives an enrolled device's key, and None for any other; `receipt_of` the receipt of an update that has
+    ended. `say` publishes an answer to a probe: nobody waits for it, since the device will ask again.
+    """
 
     bus: Bus
     inbox: Inbox
@@ -110,16 +129,28 @@ class Intake:
     hop: Hop
     arrivals: Arrivals
     key_of: Callable[[str], bytes | None]
+    receipt_of: Callable[[bytes], bytes | None]
+    say: Callable[[str, bytes], object]
+    comings: Comings
     spool: Spool
     log: RedisLog
     meters: Meters = field(default_factory=Meters)
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Take batch after batch until `stopping()`; what is then in hand and not on a stream comes again."""
+        self._patiently(self._resume, stopping)
         while not stopping():
             self.heartbeat.beat()
             if batch := self.inbox.next(BATCH, _WAIT_S):
                 self._take(batch, stopping)
+            else:
+                self.comings.end(*expired(self.arrivals, time.time_ns() // 1_000_000))
+
+    def _resume(self) -> None:
+        """Go on with the incomplete updates of the gateway before us."""
+        now = time.time_ns() // 1_000_000
+        self.comings.resume(lambda device, stored: resume(self.arrivals, device, self.key_of(device), stored, now))
+        self.comings.end(*expired(self.arrivals, now))
 
     def _take(self, batch: Sequence[Arrived], stopping: Callable[[], bool]) -> None:
         came = self._patiently(lambda: [self._came(arrived) for arrived in batch], stopping)
@@ -153,10 +184,19 @@ class Intake:
 
     def _outputs(self, arrived: Arrived, taken: Taken) -> Iterator[Output]:
         for message in taken.said:
-            for stream in self.hop.says[type(message)]:
-                yield Output(stream, encode(message))
+            yield from self._says(message)
         if taken.is_stray:
             yield Output(STRAY, letter(arrived, taken))
+
+    def _says(self, message: Message) -> Iterator[Output]:
+        for stream in self.hop.says[type(message)]:
+            yield Output(stream, encode(message))
+
+    def _reply(self, probed: Probed) -> Reply:
+        """The answer to a probe, by what ledger and store know now."""
+        update = probed.received.id
+        size = probed.received.update.payload.size
+        return answered(probed, self.receipt_of(update), is_stored=self.spool.size(update) == size)
 
     def _write(self, waiting: deque[tuple[Arrived, Taken]]) -> None:
         """Store, append, acknowledge: what this is done for leaves `waiting`, also where there is no room for the rest.
@@ -164,7 +204,12 @@ class Intake:
         It must, because only what leaves here can end, and only what has ended makes room.
         """
         stored, full = self._store(waiting)
-        self.log.append([output for came in islice(waiting, stored) for output in self._outputs(*came)])
+        outputs = [output for came in islice(waiting, stored) for output in self._outputs(*came)]
+        replies = [self._reply(taken.probed) for _, taken in islice(waiting, stored) if taken.probed]
+        outputs += [output for reply in replies for message in reply.said for output in self._says(message)]
+        self.log.append(outputs)
+        for reply in replies:
+            self.say(to(self.arrivals.federation, reply.device, reply.kind), reply.body)
         for _ in range(stored):
             arrived, _ = waiting.popleft()
             if arrived.token:
@@ -173,16 +218,25 @@ class Intake:
             raise full
 
     def _store(self, waiting: Iterable[tuple[Arrived, Taken]]) -> tuple[int, SpoolFull | None]:
-        """How many, from the first on, have their payload in the store, and why not all."""
+        """How many, from the first on, have what is to be kept of them in the store, and why not all."""
         stored = 0
         for _, taken in waiting:
             try:
-                if taken.payload:
-                    self.spool.put(taken.payload.id, taken.payload.body)
+                self._keep(taken)
             except SpoolFull as full:
                 return stored, full
             stored += 1
         return stored, None
+
+    def _keep(self, taken: Taken) -> None:
+        """Store the payload, then forget the parts that it was made of: a crash in between keeps both."""
+        if taken.part:
+            self.comings.end(*taken.ended)
+            self.comings.add(taken.part)
+            return
+        if taken.payload:
+            self.spool.put(taken.payload.id, taken.payload.body)
+        self.comings.end(*taken.ended)
 
     def _patiently(self, act: Callable[[], T], stopping: Callable[[], bool]) -> T | None:
         """What `act` gives, once no store is away or full any more; None if we are to stop."""

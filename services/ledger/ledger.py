@@ -14,14 +14,14 @@ from sqlalchemy.exc import OperationalError
 
 from mizzle.errors import Misconfigured
 from mizzle.plan import Plan, from_canonical
-from services.ledger import audit, blobs, enrolments, federations, leases, releases, restorations
+from services.ledger import audit, blobs, enrolments, federations, leases, releases, restorations, updates, windows
 from services.ledger.engine import answering, connect, reading, writing
 from services.ledger.facts import facts
 from services.ledger.past import RETENTION_MS
 from services.ledger.tables import REVISION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from sqlalchemy import Connection, Engine
 
@@ -122,6 +122,26 @@ class Ledger:
                 return None
             self._device_keys[device] = found.public_key
         return self._device_keys[device]
+
+    def receipt(self, update: bytes) -> bytes | None:
+        """The very bytes of the receipt that ended this update; None while it has not ended, or is not known."""
+        with reading(self.engine) as tx:
+            row = updates.find(tx, update)
+        return row.receipt if row is not None and row.outcome != "open" else None
+
+    def unneeded(self, payloads: Collection[bytes]) -> set[bytes]:
+        """Those of these updates whose payload nobody reads again: they have ended, and so has each one's window."""
+        with reading(self.engine) as tx:
+            last = windows.last(tx, self.federation)
+            open_one = last.window.number if last is not None and last.is_open else None
+            rows = updates.of_ids(tx, payloads).values()
+        return {row.id for row in rows if row.outcome != "open" and not row.may_leave(open_one)}
+
+    def has_open_window(self) -> bool:
+        """Whether a window is open."""
+        with reading(self.engine) as tx:
+            last = windows.last(tx, self.federation)
+        return last is not None and last.is_open
 
     def server_key(self, role: str) -> bytes | None:
         """The federation's public key of this role; None if there is none."""

@@ -39,8 +39,17 @@ class Row:
 
     @property
     def answer(self) -> Answer:
-        """Its receipt, on the way to the device."""
+        """Its receipt, on the way to the device; nobody needs its payload any more."""
         return Answer(device=self.device, kind="receipt", sealed=self.receipt or b"", ends=self.id)
+
+    @property
+    def early_answer(self) -> Answer:
+        """Its receipt, while its payload may still be needed."""
+        return Answer(device=self.device, kind="receipt", sealed=self.receipt or b"")
+
+    def may_leave(self, open_window: int | None) -> bool:
+        """Whether it may have to be subtracted from the sum of the window that is open: then its payload is needed."""
+        return self.weight > 0 and self.window is not None and self.window == open_window
 
 
 @dataclass(frozen=True)
@@ -166,6 +175,14 @@ def ended_with(tx: Connection, federation: str, window: int | None, at: int) -> 
     """The updates that ended at the instant `at`, in this window or while they waited for another one."""
     there = (UPDATES.c.federation == federation, or_(UPDATES.c.window == window, UPDATES.c.window.is_(None)))
     return list(_rows(tx, _in_order(select(*_ROW).where(*there, UPDATES.c.ended_at == at))))
+
+
+def ended_before(tx: Connection, federation: str, window: int, at: int) -> list[Row]:
+    """The updates that may have been in the sum of this window, and had ended when it did, at the instant `at`."""
+    there = (UPDATES.c.federation == federation, UPDATES.c.window == window, UPDATES.c.weight > 0)
+    return list(
+        _rows(tx, _in_order(select(*_ROW).where(*there, UPDATES.c.outcome != "open", UPDATES.c.ended_at != at)))
+    )
 
 
 def weight_in(tx: Connection, federation: str, device: str, window: int) -> int:

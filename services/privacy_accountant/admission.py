@@ -114,7 +114,7 @@ def _insert(page: Page, heard: Verdict | Refusal, decided_by: str, row: Row) -> 
 
 def _said_again(page: Page, row: Row) -> list[Message]:
     """What is said of an update that is known: its receipt if it has ended, its charge while its window is open."""
-    said: list[Message] = [row.answer] if row.outcome != "open" else []
+    said: list[Message] = [page.answer(row)] if row.outcome != "open" else []
     found = page.window(row.window) if row.window is not None else None
     if found is not None and found.is_open:
         said += updates.charges_in(page.tx, page.federation, found.window.number, only=row.id)

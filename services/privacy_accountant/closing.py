@@ -126,11 +126,16 @@ def _ended(page: Page, number: int) -> list[Message]:
 
 
 def _said(page: Page, number: int) -> list[Message]:
-    """How a window ended, and the receipts of all that ended with it; nothing while it is open."""
+    """How a window ended, and the receipts of all that ended with it; nothing while it is open.
+
+    Also of those that had ended before it and may have been in its sum: from now on nobody needs their payloads.
+    """
     found = page.window(number)
     if found is None or found.ended_at is None:
         return []
-    receipts = [row.answer for row in updates.ended_with(page.tx, page.federation, number, found.ended_at)]
+    rows = updates.ended_with(page.tx, page.federation, number, found.ended_at)
+    rows += updates.ended_before(page.tx, page.federation, number, found.ended_at)
+    receipts = [row.answer for row in rows]
     if found.version is None:
         return [page.closed(found), *receipts]
     return [releases.find(page.tx, page.federation, found.version), page.closed(found), *receipts]

@@ -113,6 +113,12 @@ class Page:
         )
         return seal(receipt, Purpose.RECEIPT, self.ground.signer, self.ground.epoch, counter=self.now)
 
+    def answer(self, row: Row) -> Answer:
+        """The receipt of an update that has ended; its payload is kept until its window's end, too (DESIGN 4)."""
+        found = self.newest()
+        open_window = found.window.number if found is not None and found.is_open else None
+        return row.early_answer if row.may_leave(open_window) else row.answer
+
     def said_to_have_ended(self, update_id: bytes, update: Update, sealed: bytes) -> Answer | None:
         """The answer to an update whose row was cleaned up, None if it is none.
 

@@ -67,6 +67,7 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
         blob=ledger.blob,
         newest_epoch=lambda: ledger.newest_epoch(hop.service),
         is_older_than=partial(ledger.is_older_than, hop.service),
+        has_open_window=ledger.has_open_window,
     )
     equipment = Equipment(settings, ground, stores, ledger)
     own = log_of(hop, settings, ledger)  # the loop's line is the loop's: whoever looks never makes it wait

@@ -1,7 +1,16 @@
 """Where payloads and blobs lie while a window is open: files, written before the header that names them is committed.
 
-A file holds one payload (named by its update's id) or one blob (named by its digest). The folder is bounded by bytes;
-when it is full the gateway stops reading its socket, so that the broker, and through it the devices, wait.
+A file holds one payload (named by its update's id) or one blob (named by its digest):
+
+    {2 digits}/{id}    payloads, put and discarded by the gateway alone
+    blobs/{digest}     what is made of a window: put by the aggregator, discarded by the accountant at the window's end
+    coming/{device}    parts of updates that are not complete, the gateway's own business (`gateway/comings.py`)
+    kept/{id}          ended payloads, for an auditor
+
+What the folder holds is bounded by bytes; when it is full the gateway stops reading its socket, so that the broker, and
+through it the devices, wait. Only the gateway puts payloads, so its own count of them is exact, whatever others do; a
+share of the room is set aside for what is coming. Blobs take no room from payloads: they are those of one window, and a
+sum that found no room would keep for ever the payloads that its window's end lets go.
 """
 
 from __future__ import annotations
@@ -10,8 +19,14 @@ import os
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from mizzle.errors import Away
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_DIGITS: Final = 2  # of an id's hexadecimal name, by which payloads are spread over folders
 
 
 class SpoolFull(Away):
@@ -27,6 +42,8 @@ class Spool:
         self._prefix = str(folder)
         self._kept = folder / "kept"
         self._kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._blobs = folder / "blobs"
+        self._blobs.mkdir(exist_ok=True, mode=0o700)
         self._counting = threading.Lock()  # a gateway puts in one thread and discards in another
         self._sizes: dict[str, int] = {}
         self._used = 0
@@ -51,11 +68,21 @@ class Spool:
 
     def get(self, key: bytes) -> bytes | None:
         """What lies under `key`, None if nothing does."""
-        found = _read(self._path(key.hex()))
-        return _read(f"{self._kept}/{key.hex()}") if found is None else found
+        name = key.hex()
+        for path in (self._path(name), f"{self._prefix}/blobs/{name}", f"{self._prefix}/kept/{name}"):
+            if (found := _read(path)) is not None:
+                return found
+        return None
+
+    def size(self, key: bytes) -> int | None:
+        """How many bytes of a payload lie under `key`, None if it is not there."""
+        try:
+            return os.stat(self._path(key.hex())).st_size
+        except FileNotFoundError:
+            return None
 
     def discard(self, key: bytes) -> None:
-        """The update has ended (or the blob is in the ledger): hold it no longer."""
+        """Nobody needs the update's payload any more: hold it no longer."""
         name = key.hex()
         with suppress(FileNotFoundError):
             if self._keep:
@@ -63,6 +90,50 @@ class Spool:
             else:
                 os.unlink(self._path(name))
         self._note(name, 0)
+
+    def set_aside(self, size: int) -> None:
+        """Leave so many bytes of the room to others."""
+        self._most -= size
+
+    def payloads(self) -> list[bytes]:
+        """The ids of all payloads that are here."""
+        return [bytes.fromhex(file.name) for file in self._files() if "." not in file.name]
+
+    def sweep_unfinished(self) -> None:
+        """Remove what an earlier gateway had begun to write when it was killed.
+
+        Whoever writes still, which only a twin of ours could, finds it gone and writes it again.
+        """
+        for file in self._files():
+            if "." in file.name:
+                file.unlink(missing_ok=True)
+        self._count()
+
+    def put_blob(self, digest: bytes, body: bytes) -> None:
+        """Hold what is made of a window until its end.
+
+        Raises:
+            SpoolFull: the disk has no room.
+        """
+        try:
+            _write(f"{self._prefix}/blobs/{digest.hex()}", body)
+        except OSError as error:
+            raise SpoolFull(f"the payload store {self._folder} cannot be written: {error}") from error
+
+    def blobs(self) -> list[str]:
+        """The names of all blobs that are here, finished or not."""
+        return [file.name for file in self._blobs.iterdir()]
+
+    def discard_blobs(self, names: Iterable[str]) -> None:
+        """The windows that these were made of have ended: hold them no longer."""
+        for name in names:
+            (self._blobs / name).unlink(missing_ok=True)
+
+    def _files(self) -> Iterator[Path]:
+        """Every payload's file, and those that are not finished."""
+        for folder in self._folder.iterdir():
+            if len(folder.name) == _DIGITS and folder.is_dir():
+                yield from folder.iterdir()
 
     def _path(self, name: str) -> str:
         return f"{self._prefix}/{name[:2]}/{name}"
@@ -78,9 +149,8 @@ class Spool:
                 self._sizes[name] = size
 
     def _count(self) -> None:
-        """Look at what lies there: services beside us put and discard, too."""
-        folders = [folder for folder in self._folder.iterdir() if folder.is_dir() and folder != self._kept]
-        found = {file.name: _size(str(file)) for folder in folders for file in folder.iterdir()}
+        """Look at what lies there: another process may have put or discarded, too."""
+        found = {file.name: _size(str(file)) for file in self._files()}
         with self._counting:
             self._sizes, self._used = found, sum(found.values())
 

@@ -26,6 +26,7 @@ import structlog
 from mizzle.codec import decode_between_services, encode
 from mizzle.errors import Away, Fenced, Misconfigured, Unreadable
 from mizzle.messages import (
+    Abandonment,
     Candidate,
     Decline,
     Enrolment,
@@ -108,6 +109,7 @@ class Stores:
     blob: Callable[[bytes], bytes | None]
     newest_epoch: Callable[[], int]
     is_older_than: Callable[[int], bool] = lambda _: False
+    has_open_window: Callable[[], bool] = lambda: True
 
 
 @dataclass
@@ -186,6 +188,7 @@ class Stage(Generic[S]):
                 told = self._told(fact)
                 work.take(self._service.step(self._ground, work.state, told), told, None)
         self._settle(work, self._cursors)
+        self._sweep()
         self._meters.begun()
 
     def _taken(self, epoch: int) -> Place:
@@ -291,16 +294,31 @@ class Stage(Generic[S]):
         self._commit(work.state, cursors, outputs)
         self._state, self._cursors, self._uncommitted = work.state, cursors, 0
         about.told(said)
-        for booking in work.booked if self._service.book is not None else ():
-            if isinstance(booking.told.message, Candidate):  # released, its blobs are the ledger's; rejected, nobody's
-                for digest in booking.told.attached:
-                    self._stores.spool.discard(digest)
+        self._let_go(work.booked)
+
+    def _let_go(self, booked: Sequence[Booking]) -> None:
+        """The blobs of a candidate are the ledger's if it was released, and nobody's if not."""
+        ends = [one.told for one in booked if isinstance(one.told.message, Candidate | Abandonment)]
+        if ends and self._service.book is not None:
+            self._stores.spool.discard_blobs(digest.hex() for told in ends for digest in told.attached)
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Let go of what was made of windows that have ended, whatever became of it: the ledger has what was released.
+
+        Only the ledger's one writer may: it alone opens windows. So where none is open after its look at what is there,
+        none of that was made of a window that still goes on.
+        """
+        if self._service.book is not None:
+            there = self._stores.spool.blobs()
+            if there and not self._stores.has_open_window():
+                self._stores.spool.discard_blobs(there)
 
     def _keep(self, blobs: list[bytes]) -> None:
         """Give the blobs to the store and hold them no longer: the state's bytes are about to need the room."""
         while blobs:
             blob = blobs.pop()
-            self._stores.spool.put(hashlib.sha256(blob).digest(), blob)
+            self._stores.spool.put_blob(hashlib.sha256(blob).digest(), blob)
 
     def _commit(self, state: S, cursors: Mapping[str, str], outputs: Sequence[Output] = ()) -> None:
         """Replace what is remembered; its bytes are not held on to, because we have the state itself."""

@@ -44,11 +44,11 @@ def test_npms_parser_finds_no_fault_and_every_channel(checked: Any) -> None:
     assert found["faults"] == []
     assert set(found["channels"]) == {
         *(f"mz/1/{{federation}}/up/{{shard}}/{{device}}/{kind}" for kind in Up),
-        *(f"mz/1/{{federation}}/to/{{device}}/{kind}" for kind in ("identity", "invitation", "receipt")),
+        *(f"mz/1/{{federation}}/to/{{device}}/{kind}" for kind in ("identity", "invitation", "receipt", "want")),
         *(f"mz/1/{{federation}}/pub/{what}" for what in ("release", "blob/{digest}/{index}", "state")),
     }
     sends = {name for name, action in found["operations"].items() if action == "send"}
-    assert sends == {"sayEnrolment", "sayPresence", "sayDecline", "sayUpdate"}
+    assert sends == {"sayEnrolment", "sayPresence", "sayDecline", "sayUpdate", "probeUpdate"}
 
 
 def test_npms_parser_finds_each_fault(checked: Any) -> None:

@@ -233,7 +233,7 @@ def garbage(voice: Voice) -> Iterator[Deed]:
         "no shard": f"mz/1/{federation}/up/x/{voice.name}/update",
         "no kind": f"mz/1/{federation}/up/{own}/{voice.name}/model",
     }
-    places = {str(kind): (voice.topic(kind), "probe" if kind is Up.PROBE else "unreadable") for kind in Up}
+    places = {str(kind): (voice.topic(kind), "unreadable") for kind in Up}
     places |= {name: (topic, "topic") for name, topic in strange.items()}
     for place, (topic, reason) in places.items():
         for name, body in rubbish(topic).items():
@@ -254,7 +254,7 @@ def beside_a_body(voice: Voice) -> Iterator[Deed]:
         "a content type that libraries refuse": CONTENT_TYPE + text("a\ufeff"),
         "200,000 user properties": user_property("", "") * 200_000,
     }.items():
-        yield Deed(name, voice.topic(Up.PROBE), (name.encode(),), stray("probe"), beside)
+        yield Deed(name, voice.topic(Up.PROBE), (name.encode(),), stray("unreadable"), beside)
 
 
 def rubbish(seed: str) -> dict[str, bytes]:

@@ -337,8 +337,8 @@ def quiet(records: Records, cast: Cast) -> None:
     wait_until(is_counted)
 
 
-UNCOUNTED: Final = frozenset({"orphan", "probe"})
-"""Strays that are no delivery of an update: a part alone, and a question."""
+UNCOUNTED: Final = frozenset({"orphan"})
+"""Strays that are no delivery of an update: a part alone."""
 
 
 def told(tried: Sequence[Try], records: Records) -> dict[str, Any]:

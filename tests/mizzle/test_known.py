@@ -10,7 +10,7 @@ from tests.lives import CHECKOUT
 LEARNS = """
 import sys
 from mizzle import codec, layout, manifest, plan
-from mizzle.messages import BetweenServices, FromDevice, ToDevice
+from mizzle.messages import BetweenServices, FromDevice, Hint, ToDevice
 import msgspec
 
 learned = []
@@ -27,7 +27,7 @@ sys.setprofile(None)
 print(len(learned))
 """
 KINDS = {
-    "what devices and services say": "(FromDevice, ToDevice, BetweenServices)",
+    "what devices and services say": "(FromDevice, ToDevice, Hint, BetweenServices)",
     "a plan": "(plan.Plan,)",
     "a manifest": "(manifest.SignedManifest, manifest.Manifest, manifest.ReleaseEvent)",
     "a model's header": "(layout._Tensor,)",

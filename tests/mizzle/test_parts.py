@@ -1,13 +1,15 @@
 """An update travels in parts that no broker finds too long, and comes together again from them."""
 
+import itertools
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mizzle.envelope import Key, Purpose, seal, unseal
 from mizzle.errors import Unreadable
-from mizzle.messages import BlobRef, Update
-from mizzle.parts import CHUNK, First, Later, count, read, split
+from mizzle.messages import BlobRef, Run, Update
+from mizzle.parts import ALL, CHUNK, First, Later, count, lacking, named_in, read, runs, split
 
 MOST_MESSAGE = 128 * 1000
 """What AWS IoT Core takes (FACTS 12)."""
@@ -78,3 +80,41 @@ def test_a_chunk_longer_than_allowed_is_refused() -> None:
     for front in (later, SEALED):
         with pytest.raises(Unreadable, match=f"at most {CHUNK} bytes"):
             read(front + bytes(CHUNK + 1))
+
+
+# Which parts
+
+
+WHICH = st.integers(0, 2**200 - 1)
+
+
+@given(WHICH)
+@example(0)
+@example(2**200 - 1)
+def test_runs_name_the_parts_that_they_were_made_of_and_never_touch(which: int) -> None:
+    found = runs(which, most=1000)
+    assert named_in(found) == which
+    assert all(one.first + one.count < other.first for one, other in itertools.pairwise(found))
+
+
+@given(WHICH, st.integers(1, 5))
+def test_a_list_that_is_cut_names_the_first_of_them(which: int, most: int) -> None:
+    assert runs(which, most) == runs(which, 1000)[:most]
+
+
+@given(st.integers(0, 5 * CHUNK), st.sets(st.integers(0, 10)))
+def test_what_is_lacking_and_what_is_there_are_all_parts_of_it(size: int, there: set[int]) -> None:
+    missing = {index for run in runs(lacking(size, there)) for index in range(run.first, run.first + run.count)}
+    assert missing == set(range(count(size))) - there
+
+
+@given(SIZES, st.integers(0, 15))
+def test_the_wanted_parts_are_those_of_the_whole(size: int, wanted: int) -> None:
+    payload = bytes(size)
+    whole = list(split(SEALED, payload))
+    assert list(split(SEALED, payload, wanted)) == [part for index, part in enumerate(whole) if wanted >> index & 1]
+    assert list(split(SEALED, payload, ALL)) == whole
+
+
+def test_a_run_of_one_part_is_a_run() -> None:
+    assert runs(0b1011) == (Run(first=0, count=2), Run(first=3, count=1))

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from mizzle import blobs, topics
-from mizzle.envelope import Key, Purpose
-from mizzle.messages import Refused
+from mizzle.codec import encode
+from mizzle.envelope import Key, Purpose, unseal
+from mizzle.messages import Held, Refused, Run, Want
 from mizzle.tap import GATEWAY, Keys, Seen, keys_of, see
 from mizzle.topics import Up
 from mizzle.transport.bus import Arrived
@@ -55,6 +56,20 @@ def test_what_a_device_is_told_is_shown_with_whom_it_is_for() -> None:
     assert told.more == {"to": "pump-7", "outcome": "refused", "reason": "norm"}
     invited = seen(topics.to(BARN.name, "pump-7", "invitation"), BARN.invitation("pump-7", 4))
     assert (invited.kind, invited.window, invited.more["version"], invited.genuine) == ("invitation", 4, 0, True)
+
+
+def test_a_probe_is_shown_by_its_header_and_a_hint_by_what_it_names() -> None:
+    first, _ = PUMP.parts(PAYLOAD, window=3)
+    header = first[: unseal(first).size]
+    asked = seen(PUMP.topic(Up.PROBE), header)
+    more = {"payload": len(PAYLOAD)}
+    assert (asked.kind, asked.window, asked.genuine, asked.more) == ("probe", 3, True, more)
+    topic = topics.to(BARN.name, "pump-7", "want")
+    runs = (Run(first=2, count=1), Run(first=5, count=3))
+    wanted, held = (seen(topic, encode(one)) for one in (Want(update=bytes(32), parts=runs), Held(update=bytes(32))))
+    assert (wanted.kind, wanted.update, wanted.genuine) == ("want", "0" * 16, None)
+    assert (wanted.more, held.more) == ({"to": "pump-7", "wanted": "2 5-7"}, {"to": "pump-7", "parts": "held"})
+    assert seen(topic, b"x").fault
 
 
 def test_a_genuine_identity_brings_the_keys_it_names() -> None:

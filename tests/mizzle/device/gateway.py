@@ -4,9 +4,9 @@ import hashlib
 from dataclasses import dataclass
 
 from mizzle import parts, topics
-from mizzle.codec import decode, decode_from_device
-from mizzle.envelope import unseal
-from mizzle.messages import Decline, Enrolment, Presence, Update
+from mizzle.codec import decode, decode_from_device, encode
+from mizzle.envelope import Envelope, unseal
+from mizzle.messages import Decline, Enrolment, Presence, Update, Want
 from mizzle.parts import First, Later
 from mizzle.topics import Up, UpTopic
 from mizzle.transport.bus import Arrived, Bus, Connected
@@ -57,6 +57,9 @@ class Gateway:
             self._part(said, event.body)
             return
         envelope = unseal(event.body)
+        if said.kind is Up.PROBE:
+            self._probe(said, envelope)
+            return
         match decode_from_device(envelope.header):
             case Enrolment() as enrolment:
                 envelope.verify(enrolment.public_key)
@@ -71,6 +74,14 @@ class Gateway:
         sealed = self._barn.identity(enrolment.device, enrolment.public_key)
         self._bus.publish(topics.to(self._barn.name, enrolment.device, "identity"), sealed)
         self.heard(enrolment)
+
+    def _probe(self, said: UpTopic, envelope: Envelope) -> None:
+        """It remembers nothing but what has come of an update that is not complete."""
+        envelope.verify(self.keys[said.device])
+        size = decode(envelope.header, Update).payload.size
+        known = self._incoming.get(envelope.id)
+        want = Want(update=envelope.id, parts=parts.runs(parts.lacking(size, known[2] if known else ())))
+        self._bus.publish(topics.to(self._barn.name, said.device, "want"), encode(want))
 
     def _part(self, said: UpTopic, body: bytes) -> None:
         match parts.read(body):

@@ -48,7 +48,7 @@ def test_everything_survives_the_end_of_the_process(path: Path) -> None:
         first.accept(8, 3)
         first.sent(ONE)
     with Outbox(path) as again:
-        assert again.waiting() == (Waiting(ONE, 13),)
+        assert again.waiting() == (Waiting(ONE, 13, sent=True),)
         assert again.payload(ONE) == (b"sealed", b"payload")
         assert (again.receipts(), again.identity, again.newest, again.sends()) == (
             [b"receipt"],

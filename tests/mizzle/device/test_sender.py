@@ -116,3 +116,56 @@ def test_on_a_full_disk_it_sends_without_counting(sending: Sending) -> None:
         sending.taken(len(sending.published))
     assert set(sending.published) == set(bodies)
     assert len(sending.published) == sending.outbox.sends() + 1
+
+
+# Parts and probes
+
+
+def test_the_wanted_parts_are_sent_and_no_others(sending: Sending) -> None:
+    update, bodies = sending.keep(1, LONG)
+    sending.sender.send(update, 0b10_0000_0110)
+    assert sending.published == [bodies[1], bodies[2], bodies[9]]
+    assert sending.outbox.waiting()[0].sent
+
+
+def test_a_probe_is_the_sealed_header_alone_and_the_same_bytes_each_time(sending: Sending) -> None:
+    update, bodies = sending.keep(1, SHORT)
+    assert (sending.sender.ask(update), sending.sender.ask(update)) == (True, True)
+    assert sending.published == [bodies[0][:-SHORT]] * 2
+    assert (sending.outbox.sends(), sending.outbox.waiting()[0].sent) == (0, False)
+
+
+def test_what_is_on_its_way_is_not_asked_for(sending: Sending) -> None:
+    (first, long), (second, _) = sending.keep(1, LONG), sending.keep(2, SHORT)
+    sending.sender.send(first)
+    sending.sender.send(second)
+    assert (sending.sender.ask(first), sending.sender.ask(second)) == (False, False)
+    for number in range(1, MOST_PARTS + 2):
+        sending.taken(number)
+    assert not sending.sender.ask(first)  # handed over, and not taken yet
+    for number in range(MOST_PARTS + 2, MOST_PARTS + 4):
+        sending.taken(number)
+    assert sending.sender.ask(first)
+    assert len(sending.published) == len(long) + 2
+
+
+def test_on_a_new_line_one_part_is_out_at_a_time_until_an_update_is_through(sending: Sending) -> None:
+    (first, long), (second, longer) = sending.keep(1, LONG), sending.keep(2, LONG)
+    sending.sender.forget()
+    sending.sender.send(first)
+    sending.sender.send(second)
+    for number in range(1, len(long)):
+        assert sending.published == long[:number]
+        sending.taken(number)
+    sending.taken(len(long))
+    assert sending.published == [*long, *longer[:MOST_PARTS]]
+
+
+def test_parts_that_are_wanted_while_others_are_on_their_way_follow_them(sending: Sending) -> None:
+    update, bodies = sending.keep(1, LONG)
+    sending.sender.forget()
+    sending.sender.send(update, 0b11)
+    sending.sender.send(update, 0b100)
+    sending.taken(1)
+    sending.taken(2)
+    assert sending.published == bodies[:3]

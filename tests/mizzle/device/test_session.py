@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from mizzle import blobs, topics
-from mizzle.codec import decode
+from mizzle.codec import decode, encode
 from mizzle.device import enrol
 from mizzle.device.effects import (
     Accept,
@@ -17,6 +17,7 @@ from mizzle.device.effects import (
     Keep,
     Note,
     Open,
+    Probe,
     Publish,
     Remember,
     Send,
@@ -24,11 +25,12 @@ from mizzle.device.effects import (
     Train,
     Unsubscribe,
 )
-from mizzle.device.events import Cleared, Condition, Declined, Event, Full, Kept, Stop, Trained
+from mizzle.device.events import Cleared, Condition, Declined, Event, Full, Kept, OnItsWay, Stop, Trained
 from mizzle.device.session import begin, step
+from mizzle.device.speech import MOST_UNHEARD
 from mizzle.device.states import NOTHING_SEEN, Bounds, Idle, Me, Newest, Training, Waiting
 from mizzle.envelope import Key, Purpose, unseal
-from mizzle.messages import Decline, Enrolment, Identity, Presence, Receipt, Refused, Update
+from mizzle.messages import Decline, Enrolment, Held, Identity, Presence, Receipt, Refused, Run, Update, Want
 from mizzle.moves import Tick
 from mizzle.topics import Up
 from mizzle.transport.bus import Arrived, Connected, Disconnected, Sent
@@ -41,6 +43,7 @@ BARN = Federation(receipt_key=Key(b"r" * 32), invitation_key=Key(b"i" * 32))
 NOW = 1_000_000
 FAR_OFF_MS = 900_000
 ROOM = Bounds()
+UPDATE = b"u" * 32
 
 E = TypeVar("E", bound=Effect)
 
@@ -500,20 +503,138 @@ def test_what_is_trained_while_the_line_is_down_is_kept_and_sent_when_it_is_up()
     assert all_of(Send, played.tell(Connected(session_present=True))) == [Send(keep.id)]
 
 
+# Probes and hints
+
+
+def want(update: bytes, *runs: tuple[int, int]) -> bytes:
+    return encode(Want(update=update, parts=tuple(Run(first=first, count=count) for first, count in runs)))
+
+
+def probed(size: int = 10_000_000) -> Played:
+    """A device that has asked for the one update that waits, which it has sent before."""
+    played = Played(waiting=(Waiting(UPDATE, size, sent=True),))
+    assert all_of(Probe, played.tell(Connected(session_present=True))) == [Probe(UPDATE)]
+    return played
+
+
+def test_what_was_sent_before_is_asked_for_on_a_new_line_and_what_never_was_is_sent() -> None:
+    played = Played(waiting=(Waiting(b"a" * 32, 10, sent=True), Waiting(b"b" * 32, 10)))
+    effects = played.tell(Connected(session_present=False))
+    assert [one for one in effects if isinstance(one, Send | Probe)] == [Probe(b"a" * 32), Send(b"b" * 32)]
+    assert all_of(Send, played.tell(Connected(session_present=True))) == []
+
+
+def test_a_long_one_behind_a_long_one_that_was_begun_asks_first_and_a_short_one_does_not() -> None:
+    """Else it would take the place of what the gateway has of the other."""
+    names = [bytes([number]) * 32 for number in range(4)]
+    long, short = 10_000_000, 1000
+    waiting = (Waiting(names[0], long, sent=True), Waiting(names[1], long), Waiting(names[2], short))
+    effects = Played(waiting=waiting).tell(Connected(session_present=False))
+    wanted = [Probe(names[0]), Probe(names[1]), Send(names[2])]
+    assert [one for one in effects if isinstance(one, Send | Probe)] == wanted
+    alone = Played(waiting=(Waiting(names[0], long), Waiting(names[1], long)))
+    assert all_of(Send, alone.tell(Connected(session_present=False))) == [Send(names[0]), Send(names[1])]
+
+
+def test_the_parts_that_are_missing_are_sent() -> None:
+    assert probed().hear("want", want(UPDATE, (3, 2), (9, 1))) == (Send(UPDATE, 0b10_0001_1000),)
+
+
+def test_each_part_is_sent_once_for_a_probe_however_often_it_is_wanted() -> None:
+    """A hint is signed by nobody: whoever forges them makes a device send no more than its probes allow."""
+    played = probed()
+    assert played.hear("want", want(UPDATE, (0, 4))) == (Send(UPDATE, 0b1111),)
+    assert played.hear("want", want(UPDATE, (0, 4))) == ()
+    assert played.hear("want", want(UPDATE, (2, 3))) == (Send(UPDATE, 0b10000),)
+    assert all_of(Probe, played.later(15_000)) == [Probe(UPDATE)]
+    assert played.hear("want", want(UPDATE, (0, 4))) == (Send(UPDATE, 0b1111),)
+
+
+def test_that_all_of_it_is_held_neither_clears_it_nor_keeps_its_missing_parts_from_being_sent() -> None:
+    played = probed()
+    assert played.hear("want", encode(Held(update=UPDATE))) == ()
+    assert [one.id for one in played.state.waiting] == [UPDATE]
+    assert played.hear("want", want(UPDATE, (1, 1))) == (Send(UPDATE, 0b10),)
+
+
+def test_whoever_says_for_ever_that_all_of_it_is_held_is_asked_for_ever_at_the_ordinary_pauses() -> None:
+    played = probed()
+    for _ in range(50):
+        played.hear("want", encode(Held(update=UPDATE)))
+        assert all_of(Probe, played.later(900_000)) == [Probe(UPDATE)]
+
+
+def test_an_update_whose_probes_nobody_answers_is_sent_whole_again_and_again() -> None:
+    """An older gateway, or somebody between who swallows what it says."""
+    played = probed()
+    said = [one for _ in range(7) for one in played.later(900_000) if isinstance(one, Send | Probe)]
+    probe, send = Probe(UPDATE), Send(UPDATE)
+    assert said == [probe] * (MOST_UNHEARD - 1) + [send] + [probe] * MOST_UNHEARD + [send]
+
+
+def test_what_is_on_its_way_was_not_asked_for_so_nobody_failed_to_answer() -> None:
+    played = probed()
+    for _ in range(10):
+        played.tell(OnItsWay(UPDATE))
+        assert all_of(Probe, played.later(900_000)) == [Probe(UPDATE)]
+
+
+def test_a_receipt_that_answers_a_probe_clears() -> None:
+    receipt = BARN.receipt(DEVICE, UPDATE)
+    assert probed().hear("receipt", receipt) == (Clear(UPDATE, receipt),)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\x80",
+        b"\x90" * 5000,
+        want(bytes(32), (0, 1)),
+        encode(Held(update=bytes(32))),
+        want(UPDATE, (0, 1)) + b"x",
+        want(UPDATE, (0, 1))[:-1],
+        BARN.receipt(DEVICE, UPDATE),
+    ],
+    ids=["nothing", "a map", "many", "another update", "another is held", "more", "less", "a receipt"],
+)
+def test_a_hint_that_is_none_of_ours_changes_nothing(body: bytes) -> None:
+    played = probed()
+    before = played.state
+    assert nothing_but_a_note(played.hear("want", body))
+    assert played.state == before
+
+
+@pytest.mark.parametrize("runs", [(), ((0, 0),), ((65_536, 1),), ((0, 65_537),), tuple((2 * n, 1) for n in range(65))])
+def test_a_list_of_parts_beyond_its_bounds_is_no_hint(runs: tuple[tuple[int, int], ...]) -> None:
+    played = probed()
+    assert nothing_but_a_note(played.hear("want", want(UPDATE, *runs)))
+    assert all_of(Send, played.hear("want", want(UPDATE, (65_535, 65_536)))) == [
+        Send(UPDATE, (2**65_536 - 1) << 65_535)
+    ]
+
+
+def test_a_hint_about_what_was_not_asked_for_makes_nobody_send() -> None:
+    played = Played()
+    keep = played.kept()
+    assert nothing_but_a_note(played.hear("want", want(keep.id, (0, 1))))
+
+
 def test_on_a_new_line_everything_that_waits_is_sent_oldest_first() -> None:
     waiting = tuple(Waiting(bytes([index]) * 32, 10) for index in (3, 1, 2))
     effects = Played(waiting=waiting).tell(Connected(session_present=False))
     assert all_of(Send, effects) == [Send(one.id) for one in waiting]
 
 
-def test_without_a_receipt_it_is_sent_again_after_about_ten_seconds_and_then_ever_more_rarely() -> None:
+def test_without_a_receipt_it_is_asked_for_after_about_ten_seconds_and_then_ever_more_rarely() -> None:
     played = Played()
     keep = played.kept()
     times: list[int] = []
     elapsed = 0
     while len(times) < 5:
         elapsed += 100
-        if all_of(Send, played.later(100)):
+        if all_of(Probe, played.later(100)):
+            played.hear("want", encode(Held(update=keep.id)))
             times.append(elapsed)
             assert elapsed < 2_000_000
     pauses = [later - sooner for sooner, later in zip([0, *times], times, strict=False)]
@@ -527,8 +648,9 @@ def test_on_a_new_line_the_pauses_begin_anew() -> None:
     keep = played.kept()
     for _ in range(6):
         played.later(1_000_000)
+        played.hear("want", encode(Held(update=keep.id)))
     played.tell(Connected(session_present=True))
-    assert all_of(Send, played.later(15_000)) == [Send(keep.id)]
+    assert all_of(Probe, played.later(15_000)) == [Probe(keep.id)]
 
 
 def test_while_the_line_is_down_nothing_is_sent_again() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mizzle import topics
 from mizzle.topics import Up
-from mizzle.transport.bus import AckToken, Arrived, Bus, Connected, Disconnected, Sent, Will
+from mizzle.transport.bus import LINE_LOST, AckToken, Arrived, Bus, Connected, Disconnected, Sent, Will
 from tests.mizzle.transport.worlds import Heard, MemoryWorld, MqttWorld, World
 
 
@@ -163,6 +163,20 @@ class TestBus:
         self.lose()
         bus.publish(self.presence, b"here")
         self.world.mend(self.device)
+        assert at(heard, self.presence) == b"here"
+
+    def test_what_is_not_lasting_is_gone_with_the_line_and_its_sender_is_told(self) -> None:
+        gateway, heard = self.gateway()
+        gateway.subscribe(topics.every_up(self.federation))
+        bus = self.world.bus(self.device)
+        line = opened(bus)
+        self.lose()
+        number = bus.publish(self.presence, b"for the line that was lost", lasting=False)
+        assert line.next(Sent).reason == LINE_LOST
+        self.world.mend(self.device)
+        line.next(Connected)
+        again = bus.publish(self.presence, b"here", lasting=False)
+        assert again != number
         assert at(heard, self.presence) == b"here"
 
     def test_what_is_said_to_a_client_that_is_away_waits_for_it(self) -> None:

@@ -9,7 +9,7 @@ import pytest
 from mizzle import topics
 from mizzle.errors import Misconfigured
 from mizzle.topics import Up
-from mizzle.transport.bus import Arrived, Connected, Disconnected, Sent
+from mizzle.transport.bus import LINE_LOST, Arrived, Connected, Disconnected, Sent
 from mizzle.transport.mqtt_bus import MqttBus
 from services.local.broker import Broker
 from services.local.faults import FaultProxy, Mode
@@ -156,6 +156,27 @@ def test_a_publication_without_its_acknowledgement_is_sent_again_on_the_next_con
     proxy.switch(Mode.PASS_ON)
     assert heard.next(Sent) == Sent(update, number, 0x10)
     bus.close()
+
+
+def test_what_is_not_lasting_and_was_lost_with_its_connection_is_not_sent_again_and_the_rest_is(
+    proxy: FaultProxy, update: str
+) -> None:
+    """MQTT would send it again unasked, and a device's parts are asked for: else each loss would cost all of them."""
+    bus, heard = line(proxy.port), Heard()
+    bus.open(heard)
+    heard.next(Connected)
+    proxy.switch(Mode.HOLD)
+    gone = [bus.publish(update, bytes(50_000), lasting=False) for _ in range(3)]
+    stays = bus.publish(update, b"stays")
+    before = proxy.wait_until(lambda traffic: traffic.from_clients > traffic.to_server + 150_000).from_clients
+    proxy.switch(Mode.CUT)
+    proxy.switch(Mode.PASS_ON)
+    reasons = {sent.mid: sent.reason for sent in (heard.next(Sent) for _ in range(4))}
+    assert reasons == {**dict.fromkeys(gone, LINE_LOST), stays: 0x10}
+    again = bus.publish(update, b"for this line", lasting=False)
+    assert heard.next(Sent) == Sent(update, again, 0x10)
+    bus.close()
+    assert proxy.traffic.from_clients - before < 50_000
 
 
 @pytest.mark.parametrize(

@@ -5,21 +5,30 @@ from dataclasses import replace
 
 import pytest
 
-from mizzle import topics
+from mizzle import parts, topics
+from mizzle.codec import encode
+from mizzle.device.states import Bounds
 from mizzle.envelope import FIXED, Key, Purpose, seal, unseal
-from mizzle.messages import Message, Received, Refusal, Unauthenticated
+from mizzle.messages import Held, Message, Received, Refusal, Run, Unauthenticated, Want
 from mizzle.parts import CHUNK
 from mizzle.topics import Up
+from services.gateway.allowance import AT_ONCE
 from services.gateway.receive import (
     EXPIRES_MS,
     MOST_ENROLMENT,
     NOBODY,
     Arrivals,
     Came,
+    Part,
     Payload,
+    Probed,
+    Reply,
     Taken,
+    answered,
     begin,
+    expired,
     receive,
+    resume,
     sender,
 )
 from tests.hostile.envelopes import sealed_header
@@ -69,8 +78,11 @@ def test_an_update_of_several_parts_is_received_with_its_last_one_in_any_order_a
     here = arrivals()
     nothing = [receive(here, came(part)) for part in (first, later[1])]
     whole = received(first, PUMP, LARGE)
-    assert nothing == [Taken(), Taken()]
-    assert receive(here, came(later[0])) == Taken((whole,), Payload(whole.id, LARGE))
+    assert nothing == [
+        Taken(part=Part(PUMP.name, first, begins=True)),
+        Taken(part=Part(PUMP.name, later[1], begins=False)),
+    ]
+    assert receive(here, came(later[0])) == Taken((whole,), Payload(whole.id, LARGE), ended=(PUMP.name,))
     assert (here.held, here.coming) == (0, {})
 
 
@@ -119,20 +131,30 @@ def test_a_device_has_one_incomplete_update_and_the_newer_one_is_it() -> None:
     assert here.held == len(LARGE)
 
 
-def test_what_is_incomplete_after_a_minute_is_forgotten() -> None:
+def test_what_has_had_no_new_part_for_a_while_is_forgotten_with_what_is_stored_of_it() -> None:
+    """A slow line takes as long as it takes: what counts is the pause, in which the same part again is no news."""
     here = arrivals()
     first, second, third = PUMP.parts(LARGE)
     receive(here, came(first))
     receive(here, came(second, now=NOW + EXPIRES_MS - 1))
-    assert receive(here, came(third, now=NOW + EXPIRES_MS)).said == ()
-    assert (here.held, here.coming) == (0, {})
+    receive(here, came(first, now=NOW + 2 * EXPIRES_MS - 2))
+    taken = receive(here, came(third, now=NOW + 2 * EXPIRES_MS - 1))
+    assert (taken.said, taken.ended, here.held, here.coming) == ((), (PUMP.name,), 0, {})
+
+
+def test_time_alone_forgets_too() -> None:
+    here = arrivals()
+    receive(here, came(PUMP.parts(LARGE)[0]))
+    assert expired(here, NOW + EXPIRES_MS - 1) == ()
+    assert (expired(here, NOW + EXPIRES_MS), here.held, here.coming) == ((PUMP.name,), 0, {})
+    assert expired(here, NOW + EXPIRES_MS) == ()
 
 
 def test_for_want_of_room_the_oldest_incomplete_update_is_forgotten() -> None:
     here = arrivals(most_bytes=2 * len(LARGE) - 1)
     receive(here, came(PUMP.parts(LARGE)[0]))
-    receive(here, came(MILL.parts(LARGE)[0], device=MILL))
-    assert list(here.coming) == [MILL.name]
+    taken = receive(here, came(MILL.parts(LARGE)[0], device=MILL))
+    assert (list(here.coming), taken.ended) == ([MILL.name], (PUMP.name,))
     assert here.held == len(LARGE)
 
 
@@ -325,15 +347,144 @@ def test_what_ends_here_is_a_stray_and_what_has_an_outcome_is_none() -> None:
     (part,) = PUMP.parts(SMALL)
     _, orphan, _ = PUMP.parts(LARGE)
     strays = [came(b""), came(part, known=False), came(orphan), came(part, Up.PROBE)]
-    assert [receive(arrivals(), one).reason for one in strays] == ["unreadable", "unknown", "orphan", "probe"]
+    assert [receive(arrivals(), one).reason for one in strays] == ["unreadable", "unknown", "orphan", "unreadable"]
     assert all(receive(arrivals(), one).is_stray for one in strays)
     refused = receive(arrivals(most_payload=1), came(part))
     assert (refused.reason, refused.is_stray) == ("oversized", False)
     assert not receive(arrivals(), came(part)).is_stray
 
 
-def test_a_probe_is_not_answered_yet() -> None:
-    assert receive(arrivals(), came(PUMP.parts(SMALL)[0], Up.PROBE)).said == ()
+def test_an_update_of_one_part_leaves_the_incomplete_one_of_its_device_alone() -> None:
+    here = arrivals()
+    first, second, third = PUMP.parts(LARGE)
+    (small,) = PUMP.parts(SMALL)
+    *_, last = [receive(here, came(part)) for part in (first, small, second, third)]
+    assert last.said == (received(first, PUMP, LARGE),)
+
+
+# Probes
+
+
+def asked(here: Arrivals, part: bytes, device: Device = PUMP) -> Taken:
+    """What becomes of the probe for the update that begins with this part."""
+    return receive(here, came(part[: unseal(part).size], Up.PROBE, device))
+
+
+def missing(taken: Taken) -> tuple[tuple[int, int], ...]:
+    assert taken.probed is not None
+    return tuple((run.first, run.count) for run in parts.runs(taken.probed.missing))
+
+
+def test_a_probe_for_an_unknown_update_wants_all_of_it_and_begins_nothing() -> None:
+    here = arrivals()
+    first, *_ = PUMP.parts(LARGE)
+    taken = asked(here, first)
+    assert taken == Taken(probed=Probed(received(first, PUMP, LARGE), 0b111))
+    assert (here.held, here.coming) == (0, {})
+
+
+def test_a_probe_for_what_has_come_in_part_wants_the_rest() -> None:
+    here = arrivals()
+    first, second, third = PUMP.parts(LARGE)
+    receive(here, came(first))
+    assert missing(asked(here, first)) == ((1, 2),)
+    receive(here, came(third))
+    assert missing(asked(here, first)) == ((1, 1),)
+    *_, last = [receive(here, came(part)) for part in (second,)]
+    assert last.said == (received(first, PUMP, LARGE),)
+
+
+def test_a_probe_for_another_update_leaves_the_incomplete_one_as_it_is() -> None:
+    here = arrivals()
+    first, *_ = PUMP.parts(LARGE)
+    receive(here, came(first))
+    assert missing(asked(here, PUMP.parts(LARGE, nonce=b"n" * 16)[0])) == ((0, 3),)
+    assert missing(asked(here, first)) == ((1, 2),)
+
+
+def test_a_probe_is_answered_by_the_receipt_or_that_all_is_here_or_by_what_is_missing() -> None:
+    first, *_ = PUMP.parts(LARGE)
+    probed = asked(arrivals(), first).probed
+    assert probed is not None
+    whole = probed.received
+    assert answered(probed, b"sealed", is_stored=True) == Reply("pump-7", "receipt", b"sealed")
+    assert answered(probed, None, is_stored=True) == Reply("pump-7", "want", encode(Held(update=whole.id)), (whole,))
+    want = Want(update=whole.id, parts=(Run(first=0, count=3),))
+    assert answered(probed, None, is_stored=False) == Reply("pump-7", "want", encode(want))
+
+
+def test_a_probe_is_believed_as_little_as_an_update() -> None:
+    (part,) = PUMP.parts(SMALL)
+    header = part[: unseal(part).size]
+    flipped = header[:-1] + bytes([header[-1] ^ 1])
+    decline = PUMP.sealed(PUMP.decline(), Purpose.DECLINE)
+    hostile = {
+        "the header of another device": Came(MILL.topic(Up.PROBE), header, MILL.key.public_key, NOW),
+        "by the other's key": Came(MILL.topic(Up.PROBE), header, PUMP.key.public_key, NOW),
+        "one bit flipped": came(flipped, Up.PROBE),
+        "a part": came(part, Up.PROBE),
+        "another purpose": came(decline, Up.PROBE),
+        "nothing": came(b"", Up.PROBE),
+        "garbage": came(b"\x90" * 500, Up.PROBE),
+        "nobody": came(header, Up.PROBE, known=False),
+    }
+    found = {name: receive(arrivals(), one) for name, one in hostile.items()}
+    assert {name: taken.reason for name, taken in found.items()} == {
+        "the header of another device": "forged",
+        "by the other's key": "forged",
+        "one bit flipped": "forged",
+        "a part": "unreadable",
+        "another purpose": "forged",
+        "nothing": "unreadable",
+        "garbage": "unreadable",
+        "nobody": "unknown",
+    }
+    assert all(taken.probed is None and taken.is_stray for taken in found.values())
+
+
+def test_a_probe_for_what_is_too_long_is_refused_as_the_update_would_be() -> None:
+    (part,) = PUMP.parts(SMALL)
+    here = arrivals(most_payload=len(SMALL) - 1)
+    assert asked(here, part) == receive(here, came(part))
+
+
+def test_a_full_outbox_of_probes_passes_at_once_and_a_flood_of_them_does_not() -> None:
+    here = arrivals()
+    (part,) = PUMP.parts(SMALL)
+    passed = [asked(here, part).probed is not None for _ in range(2000)]
+    assert passed == [True] * AT_ONCE + [False] * (2000 - AT_ONCE)
+    outbox, most = Bounds(), parts.count(Bounds().size)
+    assert outbox.updates + most + outbox.updates < AT_ONCE
+
+
+# What an earlier gateway has stored
+
+
+def test_a_gateway_that_begins_again_goes_on_where_the_one_before_it_was() -> None:
+    first, second, third = PUMP.parts(LARGE)
+    here = arrivals()
+    assert resume(here, PUMP.name, PUMP.key.public_key, [first, second], NOW)
+    assert missing(asked(here, first)) == ((2, 1),)
+    assert receive(here, came(third)).said == (received(first, PUMP, LARGE),)
+
+
+@pytest.mark.parametrize(
+    ("stored", "key"),
+    [
+        ([], PUMP.key.public_key),
+        ([b""], PUMP.key.public_key),
+        ([bytes(200)], PUMP.key.public_key),
+        ([PUMP.parts(LARGE)[1]], PUMP.key.public_key),
+        ([PUMP.parts(LARGE)[0]], None),
+        ([PUMP.parts(LARGE)[0]], MILL.key.public_key),
+        ([MILL.parts(LARGE)[0]], PUMP.key.public_key),
+    ],
+    ids=["nothing", "empty", "zeros", "no first part", "not enrolled", "another key", "another device"],
+)
+def test_of_what_nobody_vouches_for_nothing_is_made(stored: list[bytes], key: bytes | None) -> None:
+    here = arrivals()
+    assert not resume(here, PUMP.name, key, stored, NOW)
+    assert (here.held, here.coming) == (0, {})
 
 
 def test_a_payload_of_the_plans_own_code_is_within_the_bound() -> None:

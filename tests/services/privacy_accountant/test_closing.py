@@ -8,16 +8,18 @@ import pytest
 from mizzle.messages import (
     Abandoned,
     Abandonment,
+    Answer,
     Candidate,
     Charge,
     Closed,
     Counted,
     Halt,
+    Message,
     Rejection,
     Release,
     Window,
 )
-from services.ledger import audit
+from services.ledger import audit, updates
 from services.ledger.engine import reading
 from services.ledger.tables import AUDIT, BUDGETS, CHARGES, RELEASES, UPDATES, WINDOWS
 from tests.services.federations import DEVICES, Federation, federation, opening
@@ -220,3 +222,48 @@ def test_a_release_that_was_written_half_is_not_written(ours: Federation) -> Non
     with pytest.raises(OverflowError):
         ours.book(Candidate(release=candidate.release, aggregate=broken), attached=attached)
     assert ours.everything() == before
+
+
+# Payloads that are needed until the end
+
+
+def ends(said: list[Message]) -> list[bytes | None]:
+    return [one.ends for one in said if isinstance(one, Answer)]
+
+
+def test_the_payload_of_a_member_that_has_ended_is_kept_until_its_window_has(ours: Federation) -> None:
+    """It may have to be subtracted from the sealed sum: its receipt is told, and lets nothing go before the end."""
+    window, verdicts = ours.filled()
+    out, *rest = verdicts
+    with ours.ledger.write(ours.epoch) as tx:
+        updates.end(tx, out.id, updates.Ending("refused", b"receipt", 1, "quarantined"))
+    assert ends(ours.book(out)) == [None]
+    assert ours.ledger.unneeded([one.id for one in verdicts]) == set()
+    rejected, attached = ours.candidate(window, verdicts)
+    assert ours.book(rejected, attached=attached) == [Rejection(window=1, members=(out.id,))]
+    candidate, attached = ours.candidate(window, rest)
+    said = ours.book(candidate, attached=attached)
+    assert sorted(map(str, ends(said))) == sorted(str(one.id) for one in verdicts)
+    assert ours.ledger.unneeded([one.id for one in verdicts]) == {one.id for one in verdicts}
+    assert ends(ours.book(out)) == [out.id]
+
+
+def test_what_is_in_no_sum_lets_its_payload_go_at_once(ours: Federation) -> None:
+    window = ours.open()
+    zero, uninvited = ours.verdict("pump-1", window, refused="too long"), ours.verdict("pump-4", window)
+    assert ends(ours.book(zero, uninvited)) == [zero.id, uninvited.id]
+    assert ours.ledger.unneeded([zero.id, uninvited.id, bytes(32)]) == {zero.id, uninvited.id}
+
+
+def test_the_receipt_of_an_update_is_what_a_probe_is_told_and_there_is_none_before_its_end(ours: Federation) -> None:
+    window, verdicts = ours.filled()
+    ids = [one.id for one in verdicts]
+    assert ([ours.ledger.receipt(one) for one in (*ids, bytes(32))], ours.ledger.has_open_window()) == (
+        [None] * 4,
+        True,
+    )
+    candidate, attached = ours.candidate(window, verdicts)
+    said = ours.book(candidate, attached=attached)
+    told = {one.ends: one.sealed for one in said if isinstance(one, Answer)}
+    assert {one: ours.ledger.receipt(one) for one in ids} == told
+    assert not ours.ledger.has_open_window()

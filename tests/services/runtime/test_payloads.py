@@ -66,3 +66,49 @@ def test_what_was_there_before_counts(tmp_path: Path) -> None:
     Spool(tmp_path, 10).put(ONE, bytes(8))
     with pytest.raises(SpoolFull):
         Spool(tmp_path, 10).put(TWO, bytes(3))
+
+
+def test_room_that_is_set_aside_is_not_for_payloads(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 10)
+    spool.set_aside(3)
+    with pytest.raises(SpoolFull):
+        spool.put(ONE, bytes(8))
+    spool.put(ONE, bytes(7))
+
+
+def test_a_store_that_is_full_of_payloads_still_takes_the_sum_that_will_make_room(tmp_path: Path) -> None:
+    """Else nothing would ever go: payloads are kept until their window ends, and it ends by this sum."""
+    spool = Spool(tmp_path, 10)
+    spool.put(ONE, bytes(10))
+    spool.put_blob(TWO, bytes(1000))
+    assert spool.get(TWO) == bytes(1000)
+    spool.discard(ONE)
+    spool.put(THREE, bytes(10))
+    assert (spool.blobs(), spool.payloads()) == ([TWO.hex()], [THREE])
+
+
+def test_blobs_are_let_go_by_their_names_unfinished_ones_too(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 10)
+    spool.put_blob(TWO, b"sum")
+    (tmp_path / "blobs" / f"{TWO.hex()}.7.7").write_bytes(b"su")
+    spool.discard_blobs(spool.blobs())
+    spool.discard_blobs([TWO.hex()])
+    assert (spool.blobs(), spool.get(TWO)) == ([], None)
+
+
+def test_what_a_kill_left_half_written_is_swept_and_its_room_is_free(tmp_path: Path) -> None:
+    before = Spool(tmp_path, 100)
+    before.put(ONE, bytes(10))
+    unfinished = tmp_path / ONE.hex()[:2] / f"{ONE.hex()}.7.7"
+    unfinished.write_bytes(bytes(80))
+    spool = Spool(tmp_path, 100)
+    spool.sweep_unfinished()
+    assert (unfinished.exists(), spool.payloads(), spool.get(ONE)) == (False, [ONE], bytes(10))
+    spool.put(TWO, bytes(90))
+
+
+def test_a_payload_has_its_size_and_one_that_is_not_there_has_none(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 100)
+    spool.put(ONE, b"levels")
+    spool.put(TWO, b"")
+    assert (spool.size(ONE), spool.size(TWO), spool.size(THREE)) == (6, 0, None)

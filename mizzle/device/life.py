@@ -31,7 +31,7 @@ from mizzle.device.effects import (
     Train,
     Unsubscribe,
 )
-from mizzle.device.events import Event, OnItsWay, Stop
+from mizzle.device.events import Declined, Event, OnItsWay, Stop
 from mizzle.device.sender import Sender
 from mizzle.device.senses import sensed
 from mizzle.device.session import begin, step
@@ -154,7 +154,10 @@ class Life:
                 self._outbox.remember_identity(identity)
             case Accept(window=window, version=version):
                 self._outbox.accept(window, version)
-            case Train():
+            case Train(invitation=invitation):
+                if self._outbox.lacks_room(invitation.base.size):  # as long as a payload may be
+                    _log.error("nothing is trained: the outbox's disk is full; free some space on it")
+                    return Declined(invitation.window, "outbox-full")
                 self._begin(replace(effect, lost=self._outbox.lost))
             case Note(reason=reason):
                 self.last_note = reason

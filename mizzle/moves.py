@@ -29,7 +29,7 @@ class Told:
 class Tick:
     """Time passes: milliseconds since 1970-01-01 UTC, and 32 fresh bytes from the operating system.
 
-    `tries` is more than 1 where a step from here was begun before and did not end: it raised, or its process was killed.
+    `tries` is more than 1 where a step from here was begun before and did not end: it raised, or was killed.
     """
 
     now: int

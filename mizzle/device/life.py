@@ -154,11 +154,8 @@ class Life:
                 self._outbox.remember_identity(identity)
             case Accept(window=window, version=version):
                 self._outbox.accept(window, version)
-            case Train(invitation=invitation):
-                if self._outbox.lacks_room(invitation.base.size):  # as long as a payload may be
-                    _log.error("nothing is trained: the outbox's disk is full; free some space on it")
-                    return Declined(invitation.window, "outbox-full")
-                self._begin(replace(effect, lost=self._outbox.lost))
+            case Train():
+                return self._begin(replace(effect, lost=self._outbox.lost))
             case Note(reason=reason):
                 self.last_note = reason
             case Probe(id=update):
@@ -200,10 +197,15 @@ class Life:
                 continue
             return
 
-    def _begin(self, order: Train) -> None:
+    def _begin(self, order: Train) -> Declined | None:
+        """Have a task done; at once declined where what comes of it could not be kept."""
+        if self._outbox.lacks_room(order.invitation.base.size):  # as long as a payload may be
+            _log.error("nothing is trained: the outbox's disk is full; free some space on it")
+            return Declined(order.invitation.window, "outbox-full")
         context = contextvars.copy_context()
         name = f"train-{self._me.device}"
         threading.Thread(target=lambda: self._inbox.put(context.run(self._do, order)), name=name, daemon=True).start()
+        return None
 
     def _has_numbers(self) -> bool:
         """Whether enough numbers are reserved for a step; on a full disk the last block lasts for a while."""

@@ -6,7 +6,6 @@ begins (BEGIN IMMEDIATE): a deferred one that reads first fails at once when som
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import contextmanager
 from functools import partial
@@ -136,7 +135,7 @@ def _refuse_another_file(connection: Connection) -> None:
 def _file_at(path: str) -> tuple[int, int] | None:
     """Which file has this name: its device and its number there."""
     try:
-        found = os.stat(path)
+        found = Path(path).stat()
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Final
+
+import pytest
 
 from services.doctor.examine import examine
 from services.doctor.sight import Sight
 from services.local.federation import SERVICES
+from services.pipeline import hop
 from services.runtime.settings import Places
 from services.runtime.shell import health
-from services.pipeline import hop
 
 if TYPE_CHECKING:
     from services.local.ordeal import Ordeal
 
-SEEN_S = 30.0
+in_the_matrix = pytest.mark.skipif(os.environ.get("MIZZLE_MATRIX") != "1", reason="it takes long: make matrix")
+"""A test that is run by `make matrix` alone; what is like it, and quicker, is always run."""
+
+SEEN_S: Final = 30.0
 """What an operator is to see is there within so many seconds, while other tests run beside this one."""
 
 

@@ -18,7 +18,7 @@ from services.local.ordeal import REST, Ordeal, Terms
 from services.local.waiting import LOOPBACK
 from services.runtime.redis_log import connected
 from services.runtime.shell import CONFIGURATION
-from tests.chaos.looked import SEEN_S, log, logs, wrong
+from tests.chaos.looked import SEEN_S, in_the_matrix, log, logs, wrong
 from tests.chaos.test_twins import CLEAN_S, gone_through
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 FEDERATION: Final = "chaos"
 
 
+@in_the_matrix
 def test_what_is_lost_of_services_of_payloads_and_of_redis_costs_no_update(folder: Path) -> None:
     with gone_through(folder, Terms(devices=8, fleets=1)) as (there, judgements):
         for service in SERVICES:
@@ -50,6 +51,7 @@ def forgotten(there: Ordeal, service: str) -> None:
         assert client.delete(Keyspace(name, FEDERATION).place(service)) == 1
 
 
+@in_the_matrix
 def test_a_device_whose_home_is_gone_takes_part_again_under_a_new_name(folder: Path) -> None:
     with gone_through(folder, Terms(devices=8, fleets=1)) as (there, judgements):
         fleet = there.processes["fleet-0"]
@@ -79,6 +81,7 @@ def anew(there: Ordeal, name: str) -> None:
     start_fleet(there.processes, "fleet-anew", Fleet(there.federation.broker.port, 0, (wrist,)), keep=True)
 
 
+@in_the_matrix
 def test_a_ledger_that_is_taken_away_stops_the_accountant_and_put_back_it_goes_on(folder: Path) -> None:
     with gone_through(folder, Terms(devices=8, fleets=1)) as (there, judgements):
         file = there.federation.ledger_file

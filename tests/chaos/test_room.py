@@ -1,6 +1,6 @@
-"""Disks that are full, one after the other: nothing is lost, who waits says why, and with room all goes on by itself.
+"""Disks and memory that are full: nothing is lost, who waits says why, and with room all goes on by itself.
 
-What a device does whose own disk is full is in `tests/mizzle/device/test_train.py`.
+What a service does that is killed for want of memory is in `tests/services/runtime/test_stage.py`, and what a device does whose own disk is full is in `tests/mizzle/device/test_train.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import pytest
 
 from services.local.federation import SERVICES
 from services.local.ordeal import Ordeal, Terms
-from tests.chaos.looked import SEEN_S, log, logs, unwell, wrong
+from services.runtime.redis_log import connected
+from tests.chaos.looked import SEEN_S, in_the_matrix, log, logs, unwell, wrong
 from tests.chaos.test_twins import CLEAN_S, gone_through
 from tests.disks import fill, full, small_disk
 
@@ -38,9 +39,9 @@ def disks(folder: Path) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("disks")
-def test_full_disks_lose_nothing_and_all_goes_on_once_there_is_room(folder: Path) -> None:
+def test_disks_and_a_memory_that_are_full_lose_nothing_and_all_goes_on_once_there_is_room(folder: Path) -> None:
     with gone_through(folder, Terms(devices=8, fleets=1)) as (there, judgements):
-        for suffers in (payloads_full, ledger_full, store_full, broker_full):
+        for suffers in (payloads_full, ledger_full, store_full, store_without_memory, broker_full):
             suffers(there)
             there.clean_window(CLEAN_S)
     assert judgements[0].findings == ()
@@ -74,9 +75,21 @@ def store_full(there: Ordeal) -> None:
     """It refuses what is written, and all services wait; what is acknowledged is in it."""
     with full(there.store_folder):
         for service in SERVICES:
-            logs(there, service, f"Redis does not serve {service}: MISCONF Errors writing to the AOF file: No space left")
+            logs(
+                there, service, f"Redis does not serve {service}: MISCONF Errors writing to the AOF file: No space left"
+            )
         assert "it refuses what is written: its disk is full" in wrong(there)["redis"]
         there.wait_until(lambda: unwell(there) == set(SERVICES), SEEN_S, "services that all wait")
+
+
+def store_without_memory(there: Ordeal) -> None:
+    """It refuses what is written, as on a full disk, and evicts nothing."""
+    with connected(there.federation.redis_url) as client:
+        client.config_set("maxmemory", "1kb")
+        for service in SERVICES:
+            logs(there, service, f"Redis does not serve {service}: command not allowed when used memory > 'maxmemory'")
+        assert "bytes in memory and may have 1,024" in wrong(there)["redis"]
+        client.config_set("maxmemory", "0")
 
 
 def broker_full(there: Ordeal) -> None:
@@ -90,6 +103,7 @@ def broker_full(there: Ordeal) -> None:
         there.clean_window(CLEAN_S)
 
 
+@in_the_matrix
 @pytest.mark.usefixtures("disks")
 def test_a_redis_that_writes_always_ends_on_a_full_disk_and_comes_back_with_room(folder: Path) -> None:
     with gone_through(folder, Terms(devices=8, fleets=1, aof="always")) as (there, judgements):
@@ -97,7 +111,9 @@ def test_a_redis_that_writes_always_ends_on_a_full_disk_and_comes_back_with_room
         with full(there.store_folder):
             there.wait_until(lambda: store.returncode is not None, SEEN_S, "the end of Redis")
             assert store.returncode == 1
-            assert "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting" in log(there, "store")
+            assert "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting" in log(
+                there, "store"
+            )
             assert "Redis does not answer" in wrong(there)["redis"]
         there.clean_window(CLEAN_S)
     assert judgements[0].findings == ()

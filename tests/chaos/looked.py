@@ -31,10 +31,13 @@ def wrong(there: Ordeal) -> dict[str, str]:
         federation=federation.plan.federation,
         ledger=f"sqlite:///{federation.ledger_file}",
         redis_url=federation.redis_url,
+        redis_password_file=None,
         broker=federation.broker_url,
+        broker_password_file=None,
         keys=federation.folder / "keys",
         payloads=federation.payloads,
         payload_bytes=2**20,
+        run_by="hand",
     )
     return {finding.subject: finding.text for finding in examine(sight) if finding.next}
 
@@ -46,6 +49,7 @@ def unwell(there: Ordeal) -> set[str]:
         federation=federation.plan.federation,
         ledger=f"sqlite:///{federation.ledger_file}",
         redis_url=federation.redis_url,
+        redis_password_file=None,
     )
     return {name for name in SERVICES if not health(hop(name), places)["healthy"]}
 

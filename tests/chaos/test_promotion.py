@@ -59,11 +59,10 @@ def is_in_step(client: Any) -> bool:  # redis-py's own types
 
 def version(there: Ordeal, url: str) -> int:
     """How often the accountant has committed, as this Redis knows it."""
-    name = Ledger.open(f"sqlite:///{there.federation.ledger_file}", there.federation.plan.federation).name
+    federation = there.federation.plan.federation
+    space = Keyspace(Ledger.open(f"sqlite:///{there.federation.ledger_file}", federation).name, federation)
     with connected(url) as client:
-        known: Any = client.hget(
-            Keyspace(name, there.federation.plan.federation).place("privacy_accountant"), "version"
-        )
+        known: Any = client.hget(space.place("privacy_accountant"), "version")
     return int(known)
 
 

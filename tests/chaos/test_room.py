@@ -1,6 +1,7 @@
 """Disks and memory that are full: nothing is lost, who waits says why, and with room all goes on by itself.
 
-What a service does that is killed for want of memory is in `tests/services/runtime/test_stage.py`, and what a device does whose own disk is full is in `tests/mizzle/device/test_train.py`.
+What a service does that is killed for want of memory is in `tests/services/runtime/test_stage.py`, and what a device
+does whose own disk is full in `tests/mizzle/device/test_train.py`.
 """
 
 from __future__ import annotations
@@ -75,9 +76,7 @@ def store_full(there: Ordeal) -> None:
     """It refuses what is written, and all services wait; what is acknowledged is in it."""
     with full(there.store_folder):
         for service in SERVICES:
-            logs(
-                there, service, f"Redis does not serve {service}: MISCONF Errors writing to the AOF file: No space left"
-            )
+            logs(there, service, f"Redis does not serve {service}: MISCONF Errors writing to the AOF file: No space")
         assert "it refuses what is written: its disk is full" in wrong(there)["redis"]
         there.wait_until(lambda: unwell(there) == set(SERVICES), SEEN_S, "services that all wait")
 
@@ -111,9 +110,7 @@ def test_a_redis_that_writes_always_ends_on_a_full_disk_and_comes_back_with_room
         with full(there.store_folder):
             there.wait_until(lambda: store.returncode is not None, SEEN_S, "the end of Redis")
             assert store.returncode == 1
-            assert "Can't recover from AOF write error when the AOF fsync policy is 'always'. Exiting" in log(
-                there, "store"
-            )
+            assert "Can't recover from AOF write error when the AOF fsync policy is 'always'" in log(there, "store")
             assert "Redis does not answer" in wrong(there)["redis"]
         there.clean_window(CLEAN_S)
     assert judgements[0].findings == ()

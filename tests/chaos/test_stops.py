@@ -2,7 +2,8 @@
 
 In the short form each is stopped for longer than the patience that others have with it is: 5 s for a pulse and for an
 answer of Redis, 3 s for a heartbeat, a deadline of 1.5 s for a window. `make matrix` stops each for 60 s, which is also
-longer than the keepalive of a line (30 s, and half as much for the broker) and the patience of whoever publishes (10 s).
+longer than the keepalive of a line (30 s; the broker waits half as long again) and the patience of whoever publishes
+(10 s).
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def test_an_empty_file_is_no_ledger_and_is_left_as_it_is(tmp_path: Path) -> None
     """SQLite would make a new data base of it, and `migrate` tables: a federation that has forgotten everything."""
     file = tmp_path / "ledger.db"
     file.touch()
-    with pytest.raises(Damaged, match="it is empty; .*restore the newest copy"):
+    with pytest.raises(Damaged, match=r"it is empty; .*restore the newest copy"):
         connect(f"sqlite:///{file}")
     assert [(path, path.stat().st_size) for path in tmp_path.iterdir()] == [(file, 0)]
 
@@ -151,7 +151,7 @@ def test_nothing_is_written_to_a_file_that_nobody_finds_again(
         (tmp_path / "another.db").replace(file)
     else:
         file.unlink()
-    with pytest.raises(Damaged, match="deleted or replaced meanwhile; .*restore the newest copy"):
+    with pytest.raises(Damaged, match=r"deleted or replaced meanwhile; .*restore the newest copy"):
         write(engine, 1)
 
 

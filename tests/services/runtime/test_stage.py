@@ -279,7 +279,7 @@ def test_an_update_that_breaks_the_step_is_buried_at_the_third_try_and_refused(b
 def summing(ticks: list[int], fatal: Callable[[Sum, int], bool]) -> Service[Sum]:
     """The aggregator's place, held by a service whose tick fails for want of memory as it is told."""
 
-    def ticked(ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+    def ticked(_ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
         if not isinstance(event, Tick):
             return Moved(Sum([*state.heard, "charge"] if isinstance(event.message, Charge) else [], state.vector))
         ticks.append(event.tries)

@@ -172,6 +172,32 @@ def test_a_device_whose_disk_is_full_trains_no_more_and_goes_on_sending_until_th
     assert trained == [1, 3]
 
 
+def test_what_waits_is_sent_though_the_next_training_wants_more_memory_than_there_is(
+    barn: Federation, name: str, tmp_path: Path
+) -> None:
+    world = MemoryWorld()
+    device, gateway = device_in(world, tmp_path, barn.token(name)), Gateway(world.bus("gateway"), barn)
+    honest = device._function
+    assert honest is not None
+
+    @device.train
+    def train(task: Task) -> object:
+        return honest(task) if task.window == 1 else np.ones(1 << 62, np.uint8)
+
+    gateway.gives_receipts = False
+    with Running(device):
+        present(gateway)
+        gateway.invite(name, 1)
+        kept = gateway.heard.next(Delivered)
+        gateway.invite(name, 2)
+        declined = gateway.heard.next(Declined)
+        assert (declined.window, declined.reason) == (2, "failed")
+        world.cut(name)
+        present(gateway, online=False)
+        world.mend(name)
+        assert gateway.heard.next(Delivered) == kept
+
+
 def test_at_the_cap_of_its_outbox_a_device_trains_no_more_forgets_nothing_and_goes_on_sending_until_there_is_room(
     barn: Federation, name: str, tmp_path: Path
 ) -> None:

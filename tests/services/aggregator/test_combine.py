@@ -296,6 +296,14 @@ def test_a_window_seals_at_its_deadline_and_not_before() -> None:
     assert len(aggregate(gathered(*told, tick(60))).members) == 2
 
 
+def test_a_window_whose_deadline_was_set_by_a_clock_that_is_a_day_behind_lasts_as_long_as_others() -> None:
+    """Else each would end before anybody could take part, for as long as that clock is wrong."""
+    day, lasts = 86_400, round(plan().window.deadline_s)
+    moved = gathered(tick(day), *map(charged, DEVICES[:3]), tick(day + lasts - 1))
+    assert (moved.said, moved.booked) == ((), ())
+    assert step(ground(), moved.state, tick(day + lasts)).said
+
+
 def test_a_clock_that_is_set_back_keeps_no_window_open_for_longer_than_windows_last() -> None:
     told = [charged("pump-0"), charged("pump-1")]
     assert gathered(*told, tick(1), tick(-86_400), tick(-86_400 + 59.999)).said == ()

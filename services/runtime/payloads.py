@@ -6,6 +6,7 @@ A file holds one payload (named by its update's id) or one blob (named by its di
     blobs/{digest}     what is made of a window: put by the aggregator, discarded by the accountant at the window's end
     coming/{device}    parts of updates that are not complete, the gateway's own business (`gateway/comings.py`)
     kept/{id}          ended payloads, for an auditor
+    boot               which start of this machine the payloads were written after
 
 What the folder holds is bounded by bytes; when it is full the gateway stops reading its socket, so that the broker, and
 through it the devices, wait. Only the gateway puts payloads, so its own count of them is exact, whatever others do; a
@@ -99,14 +100,19 @@ class Spool:
         """The ids of all payloads that are here."""
         return [bytes.fromhex(file.name) for file in self._files() if "." not in file.name]
 
-    def sweep_unfinished(self) -> None:
-        """Remove what an earlier gateway had begun to write when it was killed.
+    def sweep_unfinished(self, boot: str | None = None) -> None:
+        """Remove what a killed gateway had not written to the end, and all of an earlier `boot` of this machine.
 
-        Whoever writes still, which only a twin of ours could, finds it gone and writes it again.
+        Nothing here is synced to the disk, so a loss of power leaves files whose length is right and whose bytes are
+        not: their devices are asked for them again. Whoever writes still, which only a twin of ours could, finds it
+        gone and writes it again.
         """
+        now, mark = boot or _boot(), self._folder / "boot"
+        is_doubtful = mark.exists() and mark.read_text() != now
         for file in self._files():
-            if "." in file.name:
+            if is_doubtful or "." in file.name:
                 file.unlink(missing_ok=True)
+        mark.write_text(now)
         self._count()
 
     def put_blob(self, digest: bytes, body: bytes) -> None:
@@ -153,6 +159,14 @@ class Spool:
         found = {file.name: _size(str(file)) for file in self._files()}
         with self._counting:
             self._sizes, self._used = found, sum(found.values())
+
+
+def _boot() -> str:
+    """Which start of this machine this is; the same one for ever where it does not tell."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
 
 
 def _read(path: str) -> bytes | None:

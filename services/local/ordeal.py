@@ -246,7 +246,8 @@ class Ordeal:
         self.processes.stop_all()
         self.witness.written()
         folder = self.federation.folder
-        return judged(self.federation.ledger_file, folder / "homes", self.trace, folder / "judgement.json", earlier)
+        homes, report = folder / "homes", folder / "judgement.json"
+        return judged(self.federation.ledger_file, homes, report, trace=self.trace, earlier=earlier)
 
     def standing(self) -> str:
         """Where it stands, in a sentence for people."""

@@ -148,7 +148,7 @@ def _receipt(state: Session, member: Member, body: bytes) -> Moved:
     receipt = belief.receipt_in(body, member.identity)
     if receipt.update not in {waiting.id for waiting in state.waiting}:
         return state, (Note(f"a receipt for update {receipt.update.hex()[:16]}, which does not wait"),)
-    return replace(state, served=max(state.served, receipt.at)), (Clear(receipt.update, body),)
+    return state, (Clear(receipt.update, body),)
 
 
 def _felt(state: Session, condition: Condition) -> Moved:

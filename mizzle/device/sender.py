@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from mizzle import parts, topics
 from mizzle.errors import Away
+from mizzle.failpoints import failpoint
 from mizzle.topics import Up
 
 if TYPE_CHECKING:
@@ -44,10 +45,11 @@ class Sender:
     def sent(self, sent: Sent) -> None:
         """The bus has got rid of a part, or could not: then the rest of its update waits until it is due again."""
         if sent.mid in self._out:
-            self._out.discard(sent.mid)
-            if sent.reason >= _REFUSED:
-                self._parts, self._current = iter(()), None
-            self._go_on()
+            with failpoint("puback"):
+                self._out.discard(sent.mid)
+                if sent.reason >= _REFUSED:
+                    self._parts, self._current = iter(()), None
+                self._go_on()
 
     def forget(self) -> None:
         """The line is gone: what is to be sent over the next one will be asked for again."""
@@ -59,7 +61,8 @@ class Sender:
         while len(self._out) < MOST_PARTS:
             part = next(self._parts, None)
             if part is not None:
-                self._out.add(self._publish(self._topic, part))
+                with failpoint("update-publish"):
+                    self._out.add(self._publish(self._topic, part))
             elif not self._begin_next():
                 return
 

@@ -23,6 +23,7 @@ import structlog
 from mizzle.codec import encode
 from mizzle.envelope import FIXED
 from mizzle.errors import Away
+from mizzle.failpoints import failpoint
 from mizzle.messages import Unauthenticated
 from mizzle.topics import Up
 from mizzle.transport.bus import Arrived, Connected, Disconnected
@@ -125,7 +126,8 @@ class Intake:
         came = self._patiently(lambda: [self._came(arrived) for arrived in batch], stopping)
         if came is None:
             return
-        waiting = deque(zip(batch, [self._received(one) for one in came], strict=True))
+        with failpoint("message"):
+            waiting = deque(zip(batch, [self._received(one) for one in came], strict=True))
         for _, taken in waiting:
             self.meters.unauthenticated.update(one.reason for one in taken.said if isinstance(one, Unauthenticated))
             if taken.counted:
@@ -164,11 +166,13 @@ class Intake:
         It must, because only what leaves here can end, and only what has ended makes room.
         """
         stored, full = self._store(waiting)
-        self.log.append([output for came in islice(waiting, stored) for output in self._outputs(*came)])
+        with failpoint("xadd"):
+            self.log.append([output for came in islice(waiting, stored) for output in self._outputs(*came)])
         for _ in range(stored):
             arrived, _ = waiting.popleft()
             if arrived.token:
-                self.bus.ack(arrived.token)
+                with failpoint("mqtt-ack"):
+                    self.bus.ack(arrived.token)
         if full:
             raise full
 
@@ -178,7 +182,8 @@ class Intake:
         for _, taken in waiting:
             try:
                 if taken.payload:
-                    self.spool.put(taken.payload.id, taken.payload.body)
+                    with failpoint("payload-store"):
+                        self.spool.put(taken.payload.id, taken.payload.body)
             except SpoolFull as full:
                 return stored, full
             stored += 1

@@ -15,6 +15,7 @@ from sqlalchemy import create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from mizzle.errors import Away, Misconfigured
+from mizzle.failpoints import failpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,8 +75,10 @@ def writing(engine: Engine) -> Iterator[Connection]:
         Away: the file cannot be written, or another writer held it for 20 s.
         Damaged: the file is, or it is no ledger.
     """
-    with answering(engine), engine.connect().execution_options(writes=True) as connection, connection.begin():
+    with answering(engine), engine.connect().execution_options(writes=True) as connection, connection.begin() as tx:
         yield connection
+        with failpoint("ledger-commit"):
+            tx.commit()
 
 
 @contextmanager

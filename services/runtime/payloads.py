@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mizzle.errors import Away
+from mizzle.failpoints import failpoint
 
 
 class SpoolFull(Away):
@@ -101,7 +102,8 @@ def _write(path: str, body: bytes) -> None:
     except FileNotFoundError:  # the first one of its folder
         Path(path).parent.mkdir(exist_ok=True)
         _fill(writing, body)
-    os.replace(writing, path)
+    with failpoint("spool-rename"):
+        os.replace(writing, path)
 
 
 def _fill(path: str, body: bytes) -> None:

@@ -56,17 +56,26 @@ def brokers() -> tuple[Kind, ...]:
     return tuple(kind for kind in get_args(Kind) if there[kind])
 
 
-def start_broker(
-    children: Processes, kind: Kind | None = None, *, port: int | None = None, name: str = "broker", keep: bool = False
+def start_broker(  # noqa: PLR0913  # what may differ is told by name
+    children: Processes,
+    kind: Kind | None = None,
+    *,
+    port: int | None = None,
+    name: str = "broker",
+    keep: bool = False,
+    witness: str | None = None,
 ) -> Broker:
-    """Start a broker in the folder of `children`, the best there is unless `kind` says which, and wait for its port."""
+    """Start a broker in the folder of `children`, the best there is unless `kind` says which, and wait for its port.
+
+    A `witness` is a client's name that may hear and say everything, against all other rules.
+    """
     chosen, port = kind or _best(), port or free_port()
-    argv = broker_command(children.folder / name, port, chosen)
+    argv = broker_command(children.folder / name, port, chosen, witness)
     wait_for_port(port, children.start(name, argv, keep=keep))
     return Broker(chosen, LOOPBACK, port)
 
 
-def broker_command(folder: Path, port: int, kind: Kind | None = None) -> tuple[str, ...]:
+def broker_command(folder: Path, port: int, kind: Kind | None = None, witness: str | None = None) -> tuple[str, ...]:
     """The command that runs a broker on `port`; its configuration is written into `folder`, where its state goes too.
 
     Raises:
@@ -75,7 +84,7 @@ def broker_command(folder: Path, port: int, kind: Kind | None = None) -> tuple[s
     folder.mkdir(exist_ok=True)
     match kind or _best():
         case "mosquitto":
-            return _mosquitto_command(folder, port)
+            return _mosquitto_command(folder, port, witness)
         case "iotcore":
             return _iotcore_command(folder, port)
 
@@ -91,12 +100,15 @@ def _mosquitto() -> str | None:
     return shutil.which("mosquitto", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin")))
 
 
-def _mosquitto_command(folder: Path, port: int) -> tuple[str, ...]:
+def _mosquitto_command(folder: Path, port: int, witness: str | None) -> tuple[str, ...]:
     if (binary := _mosquitto()) is None:
         raise Misconfigured("mosquitto was wanted, on PATH, in /usr/sbin or /usr/local/sbin; `apt install mosquitto`")
     acl = folder / "acl"
     shutil.copyfile(CONFIG / "acl", acl)
     acl.chmod(0o600)
+    if witness:
+        with acl.open("a") as rules:
+            rules.write(f"\nuser {witness}\ntopic readwrite mz/#\n")
     template = Template((CONFIG / "mosquitto.conf").read_text())
     config = folder / "mosquitto.conf"
     config.write_text(template.substitute(port=port, acl=acl, both=CONFIG / "both", state=f"{folder}/"))

@@ -95,9 +95,14 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def wait_for_any(children: Iterable[Child], timeout_s: float) -> None:
-    """Return as soon as one of the children has ended, or after `timeout_s`, which may be infinite."""
+def wait_for_any(children: Iterable[Child], timeout_s: float, news: int | None = None) -> None:
+    """Return once one of the children has ended or the descriptor `news` can be read, or after `timeout_s`.
+
+    The time may be infinite.
+    """
     poll = select.poll()
+    if news is not None:
+        poll.register(news, select.POLLIN)
     with ExitStack() as opened:
         for child in children:
             if child.returncode is not None:

@@ -14,8 +14,8 @@ from services.ledger.founding import planned
 from services.local.federation import Federation, running, with_budget
 from services.local.janitor import workplace
 from services.local.scene import Scene
-from services.local.sight import Sight
-from services.local.story import Story, start_fleets, waiting
+from services.local.sight import Sight, waiting
+from services.local.story import Story, start_fleets
 from services.local.verdict import Played, judged
 
 if TYPE_CHECKING:

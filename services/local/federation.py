@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mizzle.plan import Plan
 
 SERVICES: Final = tuple(place.service for place in FLOW)
+ROOT: Final = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -93,20 +94,29 @@ def running(  # noqa: PLR0913  # what may differ is told by name
         founded = found(ledger, plan, model, folder / "keys")
         federation = Federation(folder, processes, broker, plan, founded, redis_url)
         settings = {
-            "MIZZLE_FEDERATION": plan.federation,
-            "MIZZLE_LEDGER": ledger,
-            "REDIS_URL": redis_url,
-            "MIZZLE_BROKER": federation.broker_url,
-            "MIZZLE_KEYS": str(folder / "keys"),
-            "MIZZLE_PAYLOADS": str(federation.payloads),
             "MIZZLE_KEEP_PAYLOADS": str(keep_payloads),
             "MIZZLE_AUDITOR_KEY": _auditor(federation.auditor_key_file) if keep_payloads else "",
-            "OPENBLAS_NUM_THREADS": "1",  # a second thread costs more than it gives on vectors of this size
         }
-        for service in SERVICES:
-            own = {**settings, "MIZZLE_METRICS": metrics.get(service, "")}
-            processes.start(service, [sys.executable, "-m", f"services.{service}"], own, keep=True)
+        start_services(
+            federation, {service: settings | {"MIZZLE_METRICS": metrics.get(service, "")} for service in SERVICES}
+        )
         yield federation
+
+
+def start_services(federation: Federation, own: Mapping[str, Mapping[str, str]]) -> None:
+    """Start every service of a federation, and again whenever it ends; `own` settings of a service come last."""
+    settings = {
+        "MIZZLE_FEDERATION": federation.plan.federation,
+        "MIZZLE_LEDGER": f"sqlite:///{federation.ledger_file}",
+        "REDIS_URL": federation.redis_url,
+        "MIZZLE_BROKER": federation.broker_url,
+        "MIZZLE_KEYS": str(federation.folder / "keys"),
+        "MIZZLE_PAYLOADS": str(federation.payloads),
+        "OPENBLAS_NUM_THREADS": "1",  # a second thread costs more than it gives on vectors of this size
+    }
+    for service in SERVICES:
+        argv = [sys.executable, "-m", f"services.{service}"]
+        federation.processes.start(service, argv, settings | dict(own.get(service, {})), keep=True)
 
 
 def _forget(redis_url: str, ledger: str, federation: str) -> None:

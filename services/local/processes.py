@@ -67,17 +67,28 @@ class Processes:
         self._places[name] = _Place(tuple(argv), env, keep, child, time.monotonic())
         return child
 
-    def restart(self, name: str) -> Child:
-        """Start an ended child again as it was, now; an end that `tend` has not told by then is not told any more."""
+    def restart(self, name: str, once: Mapping[str, str] = MappingProxyType({})) -> Child:
+        """Start an ended child again as it was, now; an end that `tend` has not told by then is not told any more.
+
+        What `once` adds to its environment is for this life alone.
+        """
         place = self._places[name]
-        child = self.start(name, place.argv, place.env, keep=place.keep)
-        self._places[name] = replace(self._places[name], falls=place.falls)
+        child = self.start(name, place.argv, {**place.env, **once}, keep=place.keep)
+        self._places[name] = replace(self._places[name], env=place.env, falls=place.falls)
         return child
 
-    def tend(self, wait_s: float = 0.0) -> tuple[Child, ...]:
-        """What ended since the last call, awaited up to `wait_s`; those whose pause is over are started again."""
+    def start_beside(self, name: str, other: str) -> Child:
+        """Start a second process like the one called `name`, called `other`; it is not started again when it ends."""
+        place = self._places[name]
+        return self.start(other, place.argv, place.env)
+
+    def tend(self, wait_s: float = 0.0, news: int | None = None) -> tuple[Child, ...]:
+        """What ended since the last call, awaited up to `wait_s`; those whose pause is over are started again.
+
+        It returns sooner, and with nothing, once there is something to read at the descriptor `news`.
+        """
         running = [place.child for place in self._places.values() if not place.told]
-        wait_for_any(running, self._patience(wait_s))
+        wait_for_any(running, self._patience(wait_s), news)
         ended = tuple(child for child in running if child.returncode is not None)
         now = time.monotonic()
         for child in ended:

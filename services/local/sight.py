@@ -65,6 +65,15 @@ class Sight:
         number, state = next(self._ask(query), (0, ""))
         return int(number), str(state)
 
+    def has_released_after(self, window: int) -> bool:
+        """Whether a window was released that comes after this one."""
+        query = "SELECT 1 FROM windows WHERE federation = ? AND number > ? AND state = 'released' LIMIT 1"
+        return next(self._ask(query, window), None) is not None
+
+    def states(self) -> dict[str, int]:
+        """How many windows there are of each state."""
+        return dict(self._ask("SELECT state, count(*) FROM windows WHERE federation = ? GROUP BY state"))
+
     def members(self, window: int) -> set[bytes]:
         """The updates that are bound to an open window and not ended."""
         query = "SELECT id FROM updates WHERE federation = ? AND window = ? AND outcome = 'open'"
@@ -145,6 +154,23 @@ class Lines:
         fresh = [line for line in found if line is not None]
         self.seen += fresh
         return fresh
+
+
+def waiting(homes: Path) -> int:
+    """How many updates still wait in the outboxes of the devices for their receipts."""
+    return sum(_waiting(home / "outbox.db") for home in homes.iterdir())
+
+
+def _waiting(outbox: Path) -> int:
+    if not outbox.exists():
+        return 1
+    connection = sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("SELECT count(*) FROM waiting").fetchone()[0])
+    except sqlite3.OperationalError:  # it is being made
+        return 1
+    finally:
+        connection.close()
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
-import sqlite3
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from services.local.evidence import Killed
+from services.local.federation import ROOT
 from services.local.fleet import FACTOR, Fleet, Wrist
-from services.local.sight import Lines, Row, Sight
-from services.local.verdict import ROOT
+from services.local.fleets import start_fleet
+from services.local.sight import Lines, Row, Sight, waiting
 
 if TYPE_CHECKING:
     from services.local.federation import Federation
@@ -152,23 +149,6 @@ class Story:
             self.scene.happened("a subscriber starts late and fetches the releases it missed, oldest first")
 
 
-def waiting(homes: Path) -> int:
-    """How many updates still wait in the outboxes of the devices for their receipts."""
-    return sum(_waiting(home / "outbox.db") for home in homes.iterdir())
-
-
-def _waiting(outbox: Path) -> int:
-    if not outbox.exists():
-        return 1
-    connection = sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)
-    try:
-        return int(connection.execute("SELECT count(*) FROM waiting").fetchone()[0])
-    except sqlite3.OperationalError:  # it is being made
-        return 1
-    finally:
-        connection.close()
-
-
 def cast(names: tuple[str, ...], seed: int) -> tuple[list[str], str]:
     """Who loses the network, and who is hostile: by the demo's seed."""
     chosen = random.Random(seed).sample(sorted(names), 3)  # noqa: S311  # a play's cast is no secret
@@ -198,10 +178,5 @@ def start_fleets(federation: Federation, names: tuple[str, ...], seed: int) -> t
             for name in part
         )
         fleet = Fleet(broker_port=federation.broker.port, away_windows=AWAY, wrists=wrists)
-        path = federation.folder / f"fleet-{kind}.json"
-        path.touch(mode=0o600)
-        path.write_bytes(msgspec.json.encode(fleet))
-        argv = [sys.executable, "-m", "services.local.fleet", str(path)]
-        paths = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
-        logs.append(Lines(federation.processes.start(f"fleet-{kind}", argv, {"PYTHONPATH": paths}).log))
+        logs.append(Lines(start_fleet(federation.processes, f"fleet-{kind}", fleet).log))
     return tuple(logs)

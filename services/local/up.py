@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import contextmanager
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
-import msgspec
 from rich.console import Console
 
 from examples.watch import PLAN, TRAINING
 from mizzle.errors import Misconfigured
 from services.ledger.founding import planned, without_end
 from services.ledger.private import write_private
-from services.local.federation import running
+from services.local.federation import ROOT, running
 from services.local.fleet import Fleet, Wrist
+from services.local.fleets import start_fleet
 from services.local.janitor import workplace
-from services.local.verdict import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -98,11 +96,7 @@ def _start(federation: Federation, wrists: Mapping[str, Settings]) -> None:
         away_windows=0,
         wrists=tuple(Wrist(name=name, script="examples.device_numpy", environment=own) for name, own in wrists.items()),
     )
-    file = federation.folder / "fleet.json"
-    write_private(file, msgspec.json.encode(fleet).decode())
-    paths = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
-    argv = [sys.executable, "-m", "services.local.fleet", str(file)]
-    federation.processes.start("fleet", argv, {"PYTHONPATH": paths}, keep=True)
+    start_fleet(federation.processes, "fleet", fleet, keep=True)
 
 
 def _tell(console: Console, federation: Federation, devices: Mapping[str, Settings], reader: Settings) -> None:

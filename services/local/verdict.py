@@ -14,6 +14,7 @@ from examples.alone import alone
 from examples.watch import PLAN
 from mizzle.accounting import sentence
 from services.local import evidence
+from services.local.federation import ROOT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from mizzle.plan import Plan
 
 OK, FAILED, PRIVACY_REFUSED = 0, 1, 7
-ROOT: Final = Path(__file__).parents[2]
 
 NEXT: Final = """
 Next:

@@ -22,10 +22,12 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
     for one in ledger.federations:
         yield from _versions(ledger, one.federation)
     yield from _members(ledger)
+    folded, devices = _folded(ledger), _devices(ledger)
     for release in ledger.releases:
+        named = (release.federation, release.version)
         yield from _window(ledger, release)
         yield from _base(ledger, release)
-        yield from _crowd(ledger, release)
+        yield from _crowd(ledger, release, release.members - folded[named], len(devices[named]))
         yield from _room(ledger, release)
 
 
@@ -81,12 +83,33 @@ def _rows(ledger: Ledger) -> defaultdict[tuple[str, int | None], set[bytes]]:
     return found
 
 
-def _crowd(ledger: Ledger, release: Release) -> Iterator[Finding]:
-    """Decided on envelopes: whose content is refused has arrived all the same."""
+def _folded(ledger: Ledger) -> Counter[tuple[str, int | None]]:
+    """How many of those counted in each release were made for another window: they ride along."""
+    windows = {(one.federation, one.version): one.window for one in ledger.releases}
+    counted = (row for row in ledger.updates if row.outcome == "counted")
+    return Counter(
+        (row.federation, row.version)
+        for row in counted
+        if windows.get((row.federation, row.version or 0)) != row.named_window
+    )
+
+
+def _devices(ledger: Ledger) -> defaultdict[tuple[str, int | None], set[str]]:
+    """Whose updates are counted in each release."""
+    found: defaultdict[tuple[str, int | None], set[str]] = defaultdict(set)
+    for row in ledger.updates:
+        if row.outcome == "counted":
+            found[row.federation, row.version].add(row.device)
+    return found
+
+
+def _crowd(ledger: Ledger, release: Release, own: int, devices: int) -> Iterator[Finding]:
+    """A quorum of envelopes of the window's own, whose content may be refused; and a crowd of devices in the sum."""
     quorum = body_of(ledger.window_of.get((release.federation, release.window))).get("quorum")
-    least = max(rules_of(ledger, release.federation).minimum_crowd, quorum if isinstance(quorum, int) else 0)
-    if not max(least, release.members) <= release.arrived:
-        said = f"{release.arrived} arrived, {release.members} are members, {least} are needed."
+    quorum, crowd = quorum if isinstance(quorum, int) else 0, rules_of(ledger, release.federation).minimum_crowd
+    if release.arrived < max(quorum, own) or devices < crowd:
+        said = f"{release.arrived} arrived where {quorum} are needed and {own} of them are members;"
+        said = f"{said} its members are of {devices} devices where {crowd} are needed."
         yield Finding("crowd-too-small", release_named(release.federation, release.version), said)
 
 

@@ -14,17 +14,15 @@ and `ways["aggregator-redis"]` and the like from each service to Redis. To be us
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sqlite3
 import time
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import numpy as np
-import redis
 from safetensors.numpy import save
 
 from mizzle.errors import Away
@@ -41,7 +39,7 @@ from services.local.processes import Processes
 from services.local.sight import Sight, waiting
 from services.local.store import Aof, start_store
 from services.local.store import Kind as StoreKind
-from services.local.waiting import LOOPBACK, wait_for_port
+from services.local.waiting import LOOPBACK
 from services.local.witness import NAME, Witness
 
 if TYPE_CHECKING:
@@ -263,9 +261,7 @@ def ordeal(folder: Path, terms: Terms) -> Iterator[Ordeal]:
         federation = Federation(folder, processes, broker, plan, founded, redis_url)
         ports = dict.fromkeys((*fleet_names(terms), "gateway"), broker.port)
         store_port = urlsplit(redis_url).port or 0
-        ways = {
-            name: after.enter_context(FaultProxy(ports.get(name, store_port))) for name in way_names(terms)
-        }
+        ways = {name: after.enter_context(FaultProxy(ports.get(name, store_port))) for name in way_names(terms)}
         witness = after.enter_context(Witness(federation.broker_url, plan.federation, folder / "trace.jsonl"))
         start_services(federation, {service: _settings(service, ways) for service in SERVICES})
         homes = _start_devices(federation, terms, ways)

@@ -343,7 +343,7 @@ def world(versions: tuple[int, int] = (1, 2)) -> World:
         admit(made, device, send(made, device, 3), 3)
     admit(made, "pump-4", late, 3, staleness=1)
     refuse(made, made.update("pump-3", 3), "history", second)
-    release(made, 3, second, 4)
+    release(made, 3, second, 3)
     open_window(made, 4, second, ("pump-1", "pump-2"))
     admit(made, "pump-1", send(made, "pump-1", 4), 4)
     send(made, "pump-2", 4)

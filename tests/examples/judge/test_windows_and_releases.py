@@ -141,6 +141,15 @@ def test_a_release_of_too_few_is_found(tmp_path: Path) -> None:
     assert codes(made, tmp_path) == ["crowd-too-small"]
 
 
+def test_more_members_of_a_window_than_came_for_it_are_found(tmp_path: Path) -> None:
+    """Folded updates ride along: they are members, and are not among those that arrived."""
+    made = world()
+    rebody(made, 1, lambda body: body.update(quorum=2))
+    made.row("releases", version=2)["arrived"] = 2
+    made.row("releases", version=1)["arrived"] = 2
+    assert codes(made, tmp_path) == ["crowd-too-small"]
+
+
 def test_a_sum_that_could_wrap_is_found(tmp_path: Path) -> None:
     made = world()
     rebody(made, 1, lambda body: body.update(weight_cap=1 << 40))

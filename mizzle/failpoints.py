@@ -63,6 +63,7 @@ EFFECTS: Final[Mapping[str, str]] = {
     "stream-commit": "state, cursors and outputs are committed to Redis",
     # the ledger's writer
     "ledger-commit": "a transaction, all its rows written, is committed",
+    "ledger-checkpoint": "what is committed is folded into the ledger's file",
     "charge-reserve": "what an update costs is reserved",
     "charge-settle": "what the members of a release cost is settled",
     "audit-append": "a row is added to the audit log, and not yet on the disk",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, get_args
 
 import typer
 
 from mizzle.errors import Away, Misconfigured
 from services.local.demo import DEFAULT_SEED, demo
+from services.local.store import Aof
+from services.local.sweep import sweeps
 from services.local.up import up
 from services.local.verdict import FAILED
 
@@ -45,6 +47,16 @@ def up_command(
 ) -> None:
     """Start the same system empty, print how to enrol a device, and stay until Ctrl-C."""
     up(plan, tuple(device or ("my-device",)), wrists, env)
+
+
+@app.command("sweep")
+def sweep_command(
+    aof: Annotated[Aof | None, typer.Option(help="only with a Redis that keeps its file like this")] = None,
+    every: Annotated[int, typer.Option(min=1, help="of all cases, every so-manieth")] = 1,
+    json: Annotated[Path | None, typer.Option(help="write the table to this file as well")] = None,
+) -> None:
+    """Let every process die at every point, and see that nothing is lost or doubled; exit 1 if anything is."""
+    raise typer.Exit(sweeps((aof,) if aof else get_args(Aof), every, json))
 
 
 def _leave(signum: int, _frame: object) -> NoReturn:

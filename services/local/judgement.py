@@ -52,7 +52,7 @@ def need_judge() -> None:
         raise Misconfigured(f"the judge, `python -m {JUDGE}`, is not in this checkout: {program} is not there")
 
 
-def judged(ledger: Path, homes: Path, trace: Path, report: Path, earlier: Path | None = None) -> Judgement:
+def judged(ledger: Path, homes: Path, trace: Path | None, report: Path, earlier: Path | None = None) -> Judgement:
     """What the judge says of these files; it writes it to `report`, and it says it in words to stderr's log beside it.
 
     Raises:
@@ -60,7 +60,8 @@ def judged(ledger: Path, homes: Path, trace: Path, report: Path, earlier: Path |
         RuntimeError: it could not read the evidence, or fell.
     """
     need_judge()
-    given = [str(ledger), "--homes", str(homes), "--trace", str(trace), "--json", str(report)]
+    given = [str(ledger), "--homes", str(homes), "--json", str(report)]
+    given += ["--trace", str(trace)] if trace else []
     given += ["--earlier", str(earlier)] if earlier else []
     done = subprocess.run([sys.executable, "-m", JUDGE, *given], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode not in {CLEAN, WRONG}:

@@ -13,10 +13,12 @@ everything is begun from the ledger.
 
 from __future__ import annotations
 
+import signal
+import sys
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
@@ -29,9 +31,10 @@ from services.local.janitor import workplace
 from services.local.judgement import judged
 from services.local.ordeal import Terms, ordeal
 from services.local.sight import waiting_ids
+from services.local.store import stores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from services.local.ordeal import Ordeal
@@ -48,16 +51,21 @@ WHERE: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("epoch-issue", "place-take", "step", "stream-commit"), SERVICES),
     "blob-store": (AGGREGATOR,),
     **dict.fromkeys(("ledger-book", "ledger-commit", "charge-reserve", "charge-settle"), (ACCOUNTANT,)),
-    **dict.fromkeys(("audit-append", "release-write"), (ACCOUNTANT,)),
+    **dict.fromkeys(("audit-append", "release-write", "ledger-checkpoint"), (ACCOUNTANT,)),
 }
 """The processes that come to the two points of each effect."""
 
-ONCE: Final = frozenset({"epoch-issue", "place-take", "mirror-refresh"})
+ONCE: Final = frozenset({"epoch-issue", "place-take", "mirror-refresh", "ledger-checkpoint"})
 """What is done once in a life, as a rule, so that there is no third time."""
 
+OK, FAILED = 0, 1
 FIRST, LATER = 1, 3
 PATIENCE_S: Final = 30.0
 """How long a process may take to come to its point, and a federation until a window is clean or an update has ended."""
+
+HEADING: Final = (
+    f"{'process':<19}{'point':<25}{'n':>2}  {'with it':<8}{'reached':>8}{'died':>6}{'clean s':>9}{'ended s':>9}"
+)
 
 
 @dataclass(frozen=True)
@@ -68,9 +76,6 @@ class Case:
     point: str
     nth: int
     beside: str
-
-    def __str__(self) -> str:
-        return f"{self.process} {self.point} @{self.nth}"
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,31 @@ class Outcome:
     reached: int = 0
     died: bool = False
     clean_window_s: float = 0.0
-    drained_s: float = 0.0
+    ended_s: float = 0.0
     why: str = ""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All cases with one kind of Redis, how long they took, and how many of them are not as they ought to be."""
+
+    aof: Aof
+    seconds: float
+    wrong: int
+    outcomes: tuple[Outcome, ...]
+
+
+def sweeps(aofs: Sequence[Aof], every: int, report: Path | None) -> int:
+    """Sweep with each kind of Redis, every so-manieth case of all; print it, report it, and give the exit status.
+
+    Raises:
+        Misconfigured: something that it needs is missing here.
+        Away: a federation never began.
+    """
+    told = [_told(aof, cases(aof)[::every]) for aof in aofs]
+    if report is not None:
+        report.write_bytes(msgspec.json.format(msgspec.json.encode({"sweeps": told})))
+    return FAILED if any(one.wrong for one in told) else OK
 
 
 def cases(aof: Aof) -> tuple[Case, ...]:
@@ -98,38 +126,17 @@ def cases(aof: Aof) -> tuple[Case, ...]:
     )
 
 
-def sweep(aof: Aof, wanted: Sequence[Case], tell: Callable[[str], None]) -> tuple[Outcome, ...]:
+def sweep(terms: Terms, wanted: Sequence[Case]) -> Iterator[Outcome]:
     """Walk through these cases; a federation in which something is wrong is left, and the rest is done in a new one."""
-    left, outcomes = deque(wanted), list[Outcome]()
-    tell(HEADING)
+    left = deque(wanted)
     while left:
-        with workplace() as folder, ordeal(folder, Terms(devices=6, fleets=2, aof=aof)) as there:
+        with workplace() as folder, ordeal(folder, terms) as there:
             there.first_window()
-            while left:
-                outcomes.append(_walked(there, left.popleft()))
-                tell(row(outcomes[-1]))
-                if outcomes[-1].why:
-                    break
-            else:
-                outcomes[-1] = _ended(there, outcomes[-1])
-    return tuple(outcomes)
-
-
-HEADING: Final = f"{'process':<19}{'point':<24}{'n':>2}  {'with it':<8}{'reached':>8}{'died':>6}{'clean s':>9}{'ended s':>9}"
-
-
-def row(outcome: Outcome) -> str:
-    """The outcome as a line of the table under `HEADING`."""
-    case, died = outcome.case, "yes" if outcome.died else "no"
-    start = f"{case.process:<19}{case.point:<24}{case.nth:>2}  {case.beside or '-':<8}{outcome.reached:>8}{died:>6}"
-    return f"{start}{outcome.clean_window_s:>9.2f}{outcome.drained_s:>9.2f}  {outcome.why or 'sound'}"
-
-
-def report(aof: Aof, outcomes: Sequence[Outcome], seconds: float) -> bytes:
-    """All of it as JSON."""
-    wrong = sum(bool(outcome.why) for outcome in outcomes)
-    said = {"aof": aof, "seconds": round(seconds, 1), "cases": len(outcomes), "wrong": wrong}
-    return msgspec.json.format(msgspec.json.encode(said | {"outcomes": [asdict(one) for one in outcomes]}))
+            outcome = _walked(there, left.popleft())
+            while left and not outcome.why:
+                yield outcome
+                outcome = _walked(there, left.popleft())
+            yield outcome if outcome.why else _ended(there, outcome)
 
 
 def _beside(process: str, nth: int, aof: Aof) -> str:
@@ -138,24 +145,61 @@ def _beside(process: str, nth: int, aof: Aof) -> str:
     return "broker" if process in {FLEET, GATEWAY} else "store"
 
 
+def _told(aof: Aof, wanted: Sequence[Case]) -> Sweep:
+    terms = Terms(devices=6, fleets=2, aof=aof, store="redis-server" if "redis-server" in stores() else None)
+    kept = "without an append-only file" if aof == "no" else f"with appendfsync {aof}"
+    _say(f"\n{len(wanted)} deaths; {terms.store or stores()[0]} {kept}\n{HEADING}")
+    began, outcomes = time.monotonic(), list[Outcome]()
+    for outcome in sweep(terms, wanted):
+        outcomes.append(outcome)
+        _say(_row(outcome))
+    done = Sweep(aof, round(time.monotonic() - began, 1), sum(bool(one.why) for one in outcomes), tuple(outcomes))
+    _say(f"{len(outcomes)} deaths in {done.seconds:.0f} s, {done.wrong} of them wrong")
+    return done
+
+
+def _row(outcome: Outcome) -> str:
+    """The outcome as a line of the table under `HEADING`."""
+    case, died = outcome.case, "yes" if outcome.died else "no"
+    start = f"{case.process:<19}{case.point:<25}{case.nth:>2}  {case.beside or '-':<8}{outcome.reached:>8}{died:>6}"
+    return f"{start}{outcome.clean_window_s:>9.2f}{outcome.ended_s:>9.2f}  {outcome.why or 'sound'}"
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def _walked(there: Ordeal, case: Case) -> Outcome:
     """Let the process die at its point, and see how all goes on."""
+    died = _dead(there, case)
+    for name in filter(None, (case.beside, case.process)):
+        there.restart(name, {})
+    if died.why:
+        return died
+    try:
+        clean_window_s, ended_s = _seen_to_go_on(there)
+    except Away as away:
+        return replace(died, why=str(away))
+    return replace(died, clean_window_s=clean_window_s, ended_s=ended_s, why=_judged(there))
+
+
+def _dead(there: Ordeal, case: Case) -> Outcome:
+    """The case as it stands once the process has died, or was given up on."""
     counts = there.federation.folder / "counts"
     counts.unlink(missing_ok=True)
     dying = there.restart(case.process, {VARIABLE: f"{case.point}=kill9@{case.nth}", COUNTS: str(counts)})
     with suppress(Away):
         there.wait_until(lambda: dying.returncode is not None, PATIENCE_S, f"the end of {case.process}")
-    died, reached = dying.returncode == -9, sum(line.startswith(f"{case.point} ") for line in _lines(counts))
-    for name in filter(None, (case.beside, case.process)):
-        there.restart(name, {})
-    if not died or reached < case.nth:
-        how = f"ended with {dying.returncode}" if dying.returncode is not None else "never ended"
-        return Outcome(case, reached, died, why=f"it {how}, and was to die at {case.point}: {dying.last_words[-300:]}")
-    try:
-        clean_window_s, drained_s = _seen_to_go_on(there)
-    except Away as away:
-        return Outcome(case, reached, died, why=str(away))
-    return Outcome(case, reached, died, clean_window_s, drained_s, _judged(there))
+    reached = sum(line.startswith(f"{case.point} ") for line in _lines(counts))
+    if dying.returncode == -signal.SIGKILL and reached == case.nth:
+        return Outcome(case, reached, died=True)
+    how = "never ended" if dying.returncode is None else f"ended with {dying.returncode}: {dying.last_words[-300:]}"
+    return Outcome(case, reached, why=f"it came {reached} times to {case.point} and {how}")
+
+
+def _lines(counts: Path) -> list[str]:
+    return counts.read_text().splitlines() if counts.exists() else []
 
 
 def _seen_to_go_on(there: Ordeal) -> tuple[float, float]:
@@ -164,7 +208,7 @@ def _seen_to_go_on(there: Ordeal) -> tuple[float, float]:
     waits = waiting_ids(homes)
     clean_window_s = there.clean_window(PATIENCE_S)
     there.wait_until(lambda: waits.isdisjoint(waiting_ids(homes)), PATIENCE_S, "an end of every update that waited")
-    return clean_window_s, time.monotonic() - began
+    return round(clean_window_s, 3), round(time.monotonic() - began, 3)
 
 
 def _judged(there: Ordeal) -> str:
@@ -179,15 +223,6 @@ def _ended(there: Ordeal, last: Outcome) -> Outcome:
     try:
         there.drain()
     except Away as away:
-        return _but(last, str(away))
+        return replace(last, why=str(away))
     found = there.verdict()
-    return last if found.is_clean else _but(last, f"at the end {found.figures}, {found.findings[:3]}")
-
-
-def _but(last: Outcome, why: str) -> Outcome:
-    return Outcome(last.case, last.reached, last.died, last.clean_window_s, last.drained_s, why)
-
-
-def _lines(counts: Path) -> Iterator[str]:
-    if counts.exists():
-        yield from counts.read_text().splitlines()
+    return last if found.is_clean else replace(last, why=f"at the end {found.figures}, {found.findings[:3]}")

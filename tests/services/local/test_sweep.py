@@ -21,7 +21,7 @@ from services.local.sweep import FIRST, FLEET, LATER, ONCE, WHERE, Case, Outcome
 from tests.servers import missing
 
 ROOT = Path(__file__).parents[3]
-SAMPLE = 27
+SAMPLE = 40
 STEP = Case("releaser", "step.after", 1, "")
 
 

@@ -1,4 +1,4 @@
-"""`python -m services.local demo | up`: the whole system on one machine."""
+"""`python -m services.local demo | up | chaos | sweep`: the whole system on one machine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn, get_args
 import typer
 
 from mizzle.errors import Away, Misconfigured
+from services.local.chaos import Run, chaos, durability
 from services.local.demo import DEFAULT_SEED, demo
 from services.local.store import Aof
 from services.local.sweep import sweeps
@@ -49,14 +50,30 @@ def up_command(
     up(plan, tuple(device or ("my-device",)), wrists, env)
 
 
+@app.command("chaos")
+def chaos_command(  # noqa: PLR0913, PLR0917  # each is an option
+    seed: Annotated[int, typer.Option(min=0, help="what befalls whom, and when")] = 0,
+    minutes: Annotated[float, typer.Option(min=0.1, help="how long it is hurt")] = 2.0,
+    devices: Annotated[int, typer.Option(min=4, max=200, help="how many devices take part")] = 24,
+    aof: Annotated[Aof | None, typer.Option(help="how durable Redis is; else the seed chooses")] = None,
+    json: Annotated[Path | None, typer.Option(help="write the verdict to this file as well")] = None,
+    keep: Annotated[
+        Path | None, typer.Option(help="copy ledger, outboxes, trace and logs into this new folder")
+    ] = None,
+) -> None:
+    """Hurt a federation at random, heal it, judge it; exit 9 if anything is lost or untrue, 10 if it is unwell."""
+    raise typer.Exit(chaos(Run(seed, minutes, devices, aof or durability(seed)), json, keep))
+
+
 @app.command("sweep")
 def sweep_command(
     aof: Annotated[Aof | None, typer.Option(help="only with a Redis that keeps its file like this")] = None,
     every: Annotated[int, typer.Option(min=1, help="of all cases, every so-manieth")] = 1,
     json: Annotated[Path | None, typer.Option(help="write the table to this file as well")] = None,
+    keep: Annotated[Path | None, typer.Option(help="copy what is left of an unsound federation into here")] = None,
 ) -> None:
-    """Let every process die at every point, and see that nothing is lost or doubled; exit 1 if anything is."""
-    raise typer.Exit(sweeps((aof,) if aof else get_args(Aof), every, json))
+    """Let every process die at every point; exit 9 if anything is lost or untrue, 10 if it is unwell."""
+    raise typer.Exit(sweeps((aof,) if aof else get_args(Aof), every, json, keep))
 
 
 def _leave(signum: int, _frame: object) -> NoReturn:

@@ -1,7 +1,8 @@
-"""A TCP proxy that can lose the network: what a client behind it sends is passed on, held back, or cut off.
+"""A TCP proxy that can lose the network: what goes through is passed on, held back, delayed, lost or cut off.
 
 It stands between clients and one server, in a thread of its own. While it holds, clients hear the server but are not
-heard; while it is cut, every connection is gone, what was held is lost, and new ones are refused.
+heard, or the other way round; while it is cut, every connection is gone, what was held is lost, and new ones are
+refused. What else may befall bytes is its `Weather`.
 """
 
 import asyncio
@@ -13,14 +14,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from services.local.waiting import free_port
-from services.local.wire import Wire
+from services.local.wire import Weather, Wire
 
 
 class Mode(Enum):
-    """What happens to what a client sends."""
+    """What happens to connections: HOLD keeps what clients send, HOLD_ANSWERS what the server says."""
 
     PASS_ON = auto()
     HOLD = auto()
+    HOLD_ANSWERS = auto()
     CUT = auto()
 
 
@@ -43,11 +45,12 @@ class FaultProxy:
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"faults-{self.port}", daemon=True)
         self._tally = _Tally()
         self._wire = Wire(self.port, target_port, self._tally.add)
-        self._wire.delay_s = delay_s
+        self._first = Weather(up_s=delay_s, down_s=delay_s)
 
     def __enter__(self) -> Self:
         self._thread.start()
         self._run(self._wire.open())
+        self.befall(self._first)
         return self
 
     def __exit__(
@@ -72,13 +75,19 @@ class FaultProxy:
             case Mode.PASS_ON:
                 self._run(self._wire.open())
             case Mode.HOLD:
-                self._run(self._wire.hold())
+                self._run(self._wire.hold(clients=True, server=False))
+            case Mode.HOLD_ANSWERS:
+                self._run(self._wire.hold(clients=False, server=True))
             case Mode.CUT:
                 self._run(self._wire.cut(reset=reset))
 
     def delay(self, delay_s: float) -> None:
         """Let every byte that comes in from now on, either way, travel for this long."""
-        self._wire.delay_s = delay_s
+        self.befall(Weather(up_s=delay_s, down_s=delay_s))
+
+    def befall(self, weather: Weather) -> None:
+        """Have this weather from now on, in place of the one before; `Weather()` is a fair one."""
+        self._run(self._wire.change(weather))
 
     def wait_until(self, condition: Callable[[Traffic], bool], timeout_s: float = 10.0) -> Traffic:
         """The first traffic seen that fulfils the condition; TimeoutError after `timeout_s`."""

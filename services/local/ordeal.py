@@ -18,7 +18,7 @@ import signal
 import sqlite3
 import time
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -40,6 +40,7 @@ from services.local.sight import Sight, waiting
 from services.local.store import Aof, start_store
 from services.local.store import Kind as StoreKind
 from services.local.waiting import LOOPBACK
+from services.local.wire import Weather
 from services.local.witness import NAME, Witness
 
 if TYPE_CHECKING:
@@ -118,7 +119,6 @@ class Ordeal:
     witness: Witness
     sight: Sight
     changes: Changes
-    ended: list[Child] = field(default_factory=list)
 
     @property
     def processes(self) -> Processes:
@@ -141,6 +141,11 @@ class Ordeal:
         return self.federation.folder / "store"
 
     @property
+    def store_port(self) -> int:
+        """Where Redis listens."""
+        return urlsplit(self.federation.redis_url).port or 0
+
+    @property
     def rest(self) -> Path:
         """Once it is there, devices train no more."""
         return self.federation.folder / "rest"
@@ -155,15 +160,19 @@ class Ordeal:
         while not is_so():
             if (left := within_s - (time.monotonic() - began)) <= 0:
                 raise Away(f"{what} was wanted within {within_s:g} s and is not so: {self.standing()}")
-            self.ended += self.processes.tend(min(left, LOOK_AGAIN_S), self.changes.news)
+            self.processes.tend(min(left, LOOK_AGAIN_S), self.changes.news)
             self.changes.forget()
         return time.monotonic() - began
 
-    def tend(self, seconds: float) -> None:
-        """Look after the processes for so long."""
+    def tend(self, seconds: float) -> tuple[Child, ...]:
+        """Look after the processes for so long; which have ended meanwhile."""
+        return tuple(self.endings(seconds))
+
+    def endings(self, seconds: float) -> Iterator[Child]:
+        """Look after the processes for so long, and give each that has ended as soon as it has."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            self.ended += self.processes.tend(left)
+            yield from self.processes.tend(left)
 
     def restart(self, name: str, once: Mapping[str, str]) -> Child:
         """Kill a process, if it runs, and start it again at once; `once` is added to its environment for this life."""
@@ -174,10 +183,19 @@ class Ordeal:
 
     def heal(self) -> None:
         """Let every process run and every byte pass. What has ended is started again by whoever looks after it."""
-        for way in self.ways.values():
-            way.switch(Mode.PASS_ON)
+        for way in self.ways:
+            self.mend(way)
         for name in (*SERVICES, *self.fleets, "broker", "store"):
             self.processes[name].kill(signal.SIGCONT)
+
+    def mend(self, way: str) -> None:
+        """Let every byte pass on this way again."""
+        self.ways[way].befall(Weather())
+        self.ways[way].switch(Mode.PASS_ON)
+
+    def runs(self, name: str) -> bool:
+        """Whether there is a process of this name that has not ended."""
+        return name in self.processes and self.processes[name].returncode is None
 
     def first_window(self, within_s: float = 60.0) -> float:
         """The seconds until a window is released."""
@@ -213,9 +231,9 @@ class Ordeal:
 
     def copy_ledger(self, path: Path) -> Path:
         """The ledger as it is at this instant, in a file of its own."""
-        with closing(sqlite3.connect(f"file:{self.federation.ledger_file}?mode=ro", uri=True)) as now_:
-            with closing(sqlite3.connect(path)) as copy:
-                now_.backup(copy)
+        address = f"file:{self.federation.ledger_file}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as here, closing(sqlite3.connect(path)) as copy:
+            here.backup(copy)
         return path
 
     def verdict(self, earlier: Path | None = None) -> Judgement:

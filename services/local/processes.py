@@ -53,6 +53,9 @@ class Processes:
     def __getitem__(self, name: str) -> Child:
         return self._places[name].child
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._places
+
     def start(
         self, name: str, argv: Sequence[str], env: Mapping[str, str] = MappingProxyType({}), *, keep: bool = False
     ) -> Child:

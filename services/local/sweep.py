@@ -13,6 +13,7 @@ everything is begun from the ledger.
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import time
@@ -24,8 +25,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from mizzle.errors import Away
+from mizzle.errors import Away, Misconfigured
 from mizzle.failpoints import COUNTS, VARIABLE
+from services.local.chaos import OK, UNHEALTHY, WRONG
 from services.local.federation import SERVICES
 from services.local.janitor import workplace
 from services.local.judgement import judged
@@ -58,7 +60,6 @@ WHERE: Final[Mapping[str, tuple[str, ...]]] = {
 ONCE: Final = frozenset({"epoch-issue", "place-take", "mirror-refresh", "ledger-checkpoint"})
 """What is done once in a life, as a rule, so that there is no third time."""
 
-OK, FAILED = 0, 1
 FIRST, LATER = 1, 3
 PATIENCE_S: Final = 30.0
 """How long a process may take to come to its point, and a federation until a window is clean or an update has ended."""
@@ -82,7 +83,8 @@ class Case:
 class Outcome:
     """What became of a case: how often the point was reached, whether the process died of it, and how all went on.
 
-    `why` says what is wrong, and is empty if nothing is. The times are in seconds from the new start on.
+    `unwell` says what did not happen that was to, and `wrong` what the judge found; both are empty if all is
+    as it ought to be. The times are in seconds from the new start on.
     """
 
     case: Case
@@ -90,30 +92,43 @@ class Outcome:
     died: bool = False
     clean_window_s: float = 0.0
     ended_s: float = 0.0
-    why: str = ""
+    unwell: str = ""
+    wrong: str = ""
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether all is as it ought to be."""
+        return not (self.unwell or self.wrong)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """All cases with one kind of Redis, how long they took, and how many of them are not as they ought to be."""
+    """All cases with one kind of Redis, how long they took, and in how many of them something is unwell or wrong."""
 
     aof: Aof
     seconds: float
+    unwell: int
     wrong: int
     outcomes: tuple[Outcome, ...]
 
 
-def sweeps(aofs: Sequence[Aof], every: int, report: Path | None) -> int:
+def sweeps(aofs: Sequence[Aof], every: int, report: Path | None, keep: Path | None) -> int:
     """Sweep with each kind of Redis, every so-manieth case of all; print it, report it, and give the exit status.
 
+    What is left of a federation in which something is not sound is copied into the new folder `keep`, if one is given.
+
     Raises:
-        Misconfigured: something that it needs is missing here.
+        Misconfigured: something that it needs is missing here, or the folder is there already.
         Away: a federation never began.
     """
-    told = [_told(aof, cases(aof)[::every]) for aof in aofs]
+    if keep is not None and keep.exists():
+        raise Misconfigured(f"--keep names a folder that is not there yet; got {keep}")
+    told = [_told(aof, cases(aof)[::every], keep and keep / aof) for aof in aofs]
     if report is not None:
         report.write_bytes(msgspec.json.format(msgspec.json.encode({"sweeps": told})))
-    return FAILED if any(one.wrong for one in told) else OK
+    if any(one.wrong for one in told):
+        return WRONG
+    return UNHEALTHY if any(one.unwell for one in told) else OK
 
 
 def cases(aof: Aof) -> tuple[Case, ...]:
@@ -126,22 +141,29 @@ def cases(aof: Aof) -> tuple[Case, ...]:
     )
 
 
-def sweep(terms: Terms, wanted: Sequence[Case]) -> Iterator[Outcome]:
-    """Walk through these cases; a federation in which something is wrong is left, and the rest is done in a new one."""
+def sweep(terms: Terms, wanted: Sequence[Case], keep: Path | None = None) -> Iterator[Outcome]:
+    """Walk through these cases; a federation in which something is unsound is left, and the rest is done in a new one.
+
+    It is copied into a folder in `keep`, if that is given, named after how many cases were left.
+    """
     left = deque(wanted)
     while left:
         with workplace() as folder, ordeal(folder, terms) as there:
             there.first_window()
-            yield from walk(there, left)
+            for outcome in walk(there, left):
+                yield outcome
+                if keep is not None and not outcome.is_sound:
+                    there.processes.stop_all()
+                    shutil.copytree(folder, keep / str(len(left)), ignore=shutil.ignore_patterns("keys"))
 
 
 def walk(there: Ordeal, left: deque[Case], patience_s: float = PATIENCE_S) -> Iterator[Outcome]:
-    """Take one case after the other from `left`, until something is wrong or none is left and all has come to rest."""
+    """Take one case after the other from `left`, until one is not sound, or none is left and all has come to rest."""
     outcome = _walked(there, left.popleft(), patience_s)
-    while left and not outcome.why:
+    while left and outcome.is_sound:
         yield outcome
         outcome = _walked(there, left.popleft(), patience_s)
-    yield outcome if outcome.why else _ended(there, outcome)
+    yield _ended(there, outcome) if outcome.is_sound else outcome
 
 
 def _beside(process: str, nth: int, aof: Aof) -> str:
@@ -150,24 +172,25 @@ def _beside(process: str, nth: int, aof: Aof) -> str:
     return "broker" if process in {FLEET, GATEWAY} else "store"
 
 
-def _told(aof: Aof, wanted: Sequence[Case]) -> Sweep:
+def _told(aof: Aof, wanted: Sequence[Case], keep: Path | None) -> Sweep:
     terms = Terms(devices=6, fleets=2, aof=aof, store="redis-server" if "redis-server" in stores() else None)
     kept = "without an append-only file" if aof == "no" else f"with appendfsync {aof}"
     _say(f"\n{len(wanted)} deaths; {terms.store or stores()[0]} {kept}\n{HEADING}")
     began, outcomes = time.monotonic(), list[Outcome]()
-    for outcome in sweep(terms, wanted):
+    for outcome in sweep(terms, wanted, keep):
         outcomes.append(outcome)
         _say(_row(outcome))
-    done = Sweep(aof, round(time.monotonic() - began, 1), sum(bool(one.why) for one in outcomes), tuple(outcomes))
-    _say(f"{len(outcomes)} deaths in {done.seconds:.0f} s, {done.wrong} of them wrong")
-    return done
+    unwell, wrong = sum(bool(one.unwell) for one in outcomes), sum(bool(one.wrong) for one in outcomes)
+    seconds = round(time.monotonic() - began, 1)
+    _say(f"{len(outcomes)} deaths in {seconds:.0f} s: {unwell} unwell, {wrong} wrong")
+    return Sweep(aof, seconds, unwell, wrong, tuple(outcomes))
 
 
 def _row(outcome: Outcome) -> str:
     """The outcome as a line of the table under `HEADING`."""
     case, died = outcome.case, "yes" if outcome.died else "no"
     start = f"{case.process:<19}{case.point:<25}{case.nth:>2}  {case.beside or '-':<8}{outcome.reached:>8}{died:>6}"
-    return f"{start}{outcome.clean_window_s:>9.2f}{outcome.ended_s:>9.2f}  {outcome.why or 'sound'}"
+    return f"{start}{outcome.clean_window_s:>9.2f}{outcome.ended_s:>9.2f}  {outcome.wrong or outcome.unwell or 'sound'}"
 
 
 def _say(line: str) -> None:
@@ -180,13 +203,13 @@ def _walked(there: Ordeal, case: Case, patience_s: float) -> Outcome:
     died = _dead(there, case, patience_s)
     for name in filter(None, (case.beside, case.process)):
         there.restart(name, {})
-    if died.why:
+    if died.unwell:
         return died
     try:
         clean_window_s, ended_s = _seen_to_go_on(there, patience_s)
     except Away as away:
-        return replace(died, why=str(away))
-    return replace(died, clean_window_s=clean_window_s, ended_s=ended_s, why=_judged(there))
+        return replace(died, unwell=str(away))
+    return replace(died, clean_window_s=clean_window_s, ended_s=ended_s, wrong=_judged(there))
 
 
 def _dead(there: Ordeal, case: Case, patience_s: float) -> Outcome:
@@ -200,7 +223,7 @@ def _dead(there: Ordeal, case: Case, patience_s: float) -> Outcome:
     if dying.returncode == -signal.SIGKILL and reached == case.nth:
         return Outcome(case, reached, died=True)
     how = "never ended" if dying.returncode is None else f"ended with {dying.returncode}: {dying.last_words[-300:]}"
-    return Outcome(case, reached, why=f"it came {reached} times to {case.point} and {how}")
+    return Outcome(case, reached, unwell=f"it came {reached} times to {case.point} and {how}")
 
 
 def _lines(counts: Path) -> list[str]:
@@ -228,6 +251,6 @@ def _ended(there: Ordeal, last: Outcome) -> Outcome:
     try:
         there.drain()
     except Away as away:
-        return replace(last, why=str(away))
+        return replace(last, unwell=str(away))
     found = there.verdict()
-    return last if found.is_clean else replace(last, why=f"at the end {found.figures}, {found.findings[:3]}")
+    return last if found.is_clean else replace(last, wrong=f"at the end {found.figures}, {found.findings[:3]}")

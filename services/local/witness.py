@@ -7,7 +7,6 @@ since 1970), `topic`, `body` (base64) and `retained`.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from base64 import b64encode
 from collections import deque
@@ -33,13 +32,12 @@ _LONGEST_PAUSE_S: Final = 0.5
 
 
 class Witness:
-    """Listens inside the context, at the broker at `url`; `news` can be read whenever something was heard.
+    """Listens inside the context, at the broker at `url`, and writes into the file `path`.
 
     It is given a line of its own to the broker: what it does not hear while the broker is down is not in its file.
     """
 
     def __init__(self, url: str, federation: str, path: Path) -> None:
-        self.news: Final = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._bus = MqttBus(url.replace("//", f"//{NAME}@"), NAME, max_backoff_s=_LONGEST_PAUSE_S)
         self._federation = federation
         self._file = path.open("a", encoding="utf-8")
@@ -57,14 +55,6 @@ class Witness:
         self._bus.close()
         with self._lock:
             self._file.close()
-        os.close(self.news)
-
-    def forget_news(self) -> None:
-        """Let `news` be silent until something is heard again."""
-        try:
-            os.eventfd_read(self.news)
-        except BlockingIOError:
-            return
 
     def say_again(self, most: int) -> int:
         """Publish up to `most` parts of the newest updates once more, as they were heard; how many they are."""
@@ -94,7 +84,6 @@ class Witness:
             self._file.write(json.dumps(seen) + "\n")
             if _is_update(event.topic):
                 self._updates.append((event.topic, event.body))
-        os.eventfd_write(self.news, 1)
 
 
 def _is_update(topic: str) -> bool:

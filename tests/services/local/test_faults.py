@@ -1,13 +1,14 @@
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import redis
 
 from services.local.faults import FaultProxy, Mode, Traffic
 from services.local.waiting import LOOPBACK
+from services.local.wire import Weather
 
 PATIENCE_S = 5.0
 
@@ -144,3 +145,82 @@ def client_of(proxy: FaultProxy) -> Iterator[socket.socket]:
 
 def port_of(url: str) -> int:
     return int(url.rpartition(":")[2].removesuffix("/0"))
+
+
+def test_a_delay_may_be_of_one_way_only(proxy: FaultProxy) -> None:
+    with client_of(proxy) as client:
+        proxy.befall(Weather(down_s=3_600))
+        client.sendall(b"PING\r\n")
+        assert proxy.wait_until(lambda traffic: traffic.to_server == 6).to_clients == 0
+        proxy.befall(Weather(up_s=3_600))
+        client.sendall(b"PING\r\n")
+        assert proxy.wait_until(lambda traffic: traffic.from_clients == 12).to_server == 6
+
+
+def test_a_client_that_is_not_answered_is_heard(proxy: FaultProxy, redis_url: str) -> None:
+    with client_of(proxy) as client, redis.Redis.from_url(redis_url) as direct:
+        proxy.switch(Mode.HOLD_ANSWERS)
+        client.sendall(b"SET trained yes\r\n")
+        proxy.wait_until(lambda traffic: traffic.to_server == 17)
+        until(lambda: direct.get("trained") == b"yes")
+        assert proxy.traffic.to_clients == 0
+        proxy.switch(Mode.PASS_ON)
+        assert client.recv(100) == b"+OK\r\n"
+
+
+def test_a_connection_overtakes_another(proxy: FaultProxy, redis_url: str) -> None:
+    """What was said first over the second connection comes after what was said next over the fourth."""
+    clients = [client_of(proxy) for _ in range(4)]
+    with ExitStack() as after, redis.Redis.from_url(redis_url) as direct:
+        sockets = []
+        for count, client in enumerate(clients, start=1):
+            sockets.append(after.enter_context(client))
+            proxy.wait_until(lambda traffic, count=count: traffic.connections == count)  # type: ignore[misc]
+        proxy.befall(Weather(spread_s=0.6))
+        for name in (1, 3):
+            sockets[name].sendall(b"RPUSH line %d\r\n" % name)
+        until(lambda: direct.llen("line") == 2)
+        assert direct.lrange("line", 0, -1) == [b"3", b"1"]
+
+
+def test_a_line_is_cut_in_the_middle_of_what_is_said(proxy: FaultProxy, redis_url: str) -> None:
+    with client_of(proxy) as client, redis.Redis.from_url(redis_url) as direct:
+        proxy.befall(Weather(cut_after=20))
+        client.sendall(b"SET first yes\r\nSET second yes\r\n")
+        assert is_reset(client)
+        proxy.wait_until(lambda traffic: traffic.connections == 0)
+        assert proxy.traffic.to_server == 20
+        assert (direct.get("first"), direct.get("second")) == (b"yes", None)
+    proxy.befall(Weather())
+    with client_of(proxy) as again:
+        again.sendall(b"PING\r\n" * 10)
+        assert again.recv(100).startswith(b"+PONG\r\n")
+
+
+def test_an_answer_that_is_lost_is_not_followed_by_another(proxy: FaultProxy, redis_url: str) -> None:
+    """The command was obeyed and nobody heard so: the connection ends, for nothing can follow a hole."""
+    with client_of(proxy) as client, redis.Redis.from_url(redis_url) as direct:
+        proxy.befall(Weather(loses_answers=True))
+        client.sendall(b"SET trained yes\r\n")
+        until(lambda: direct.get("trained") == b"yes")
+        proxy.befall(Weather())
+        with pytest.raises(ConnectionResetError):
+            client.recv(100)
+        assert proxy.traffic.to_clients == 0
+
+
+def is_reset(client: socket.socket) -> bool:
+    """Whether the connection ends by a reset, whatever is heard before it."""
+    try:
+        while client.recv(100):
+            pass
+    except ConnectionResetError:
+        return True
+    return False
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Ask Redis until it is so, which is at once or soon."""
+    end = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < end

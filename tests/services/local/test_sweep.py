@@ -61,16 +61,16 @@ def test_something_dies_beside_at_a_later_time_and_redis_always_if_it_keeps_noth
 def test_a_point_that_is_never_reached_is_wrong(there: Ordeal) -> None:
     never = Case("selector", "blob-store.before", 1, "")
     (outcome,) = walk(there, deque([never]), patience_s=2.0)
-    assert outcome == Outcome(never, why="it came 0 times to blob-store.before and never ended")
+    assert outcome == Outcome(never, unwell="it came 0 times to blob-store.before and never ended")
 
 
 def test_a_ledger_that_is_wrong_ends_the_walk(there: Ordeal) -> None:
     left = deque([STEP, STEP, STEP])
     outcomes = walk(there, left)
-    assert next(outcomes).why == ""
+    assert next(outcomes).is_sound
     with closing(connect(there.federation.ledger_file, timeout=20.0)) as ledger, ledger:
         ledger.execute("UPDATE updates SET receipt = zeroblob(200) WHERE outcome = 'counted'")
-    assert "receipt" in next(outcomes).why
+    assert "receipt" in next(outcomes).wrong
     assert (list(outcomes), list(left)) == ([], [STEP])
 
 
@@ -84,5 +84,6 @@ def test_whatever_dies_wherever_nothing_is_lost_or_doubled(tmp_path: Path) -> No
     assert run.returncode == 0, run.stdout + run.stderr
     (swept,) = msgspec.json.decode((tmp_path / "sweep.json").read_bytes())["sweeps"]
     outcomes = swept["outcomes"]
+    assert (swept["unwell"], swept["wrong"]) == (0, 0)
     assert len(outcomes) == len(cases("no")[::SAMPLE])
-    assert [one for one in outcomes if one["reached"] != one["case"]["nth"] or not one["died"] or one["why"]] == []
+    assert [one for one in outcomes if one["reached"] != one["case"]["nth"] or not one["died"]] == []

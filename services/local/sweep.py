@@ -27,6 +27,7 @@ import msgspec
 
 from mizzle.errors import Away, Misconfigured
 from mizzle.failpoints import COUNTS, VARIABLE
+from services.local.broker import brokers
 from services.local.chaos import OK, UNHEALTHY, WRONG
 from services.local.federation import SERVICES
 from services.local.janitor import workplace
@@ -175,7 +176,7 @@ def _beside(process: str, nth: int, aof: Aof) -> str:
 def _told(aof: Aof, wanted: Sequence[Case], keep: Path | None) -> Sweep:
     terms = Terms(devices=6, fleets=2, aof=aof, store="redis-server" if "redis-server" in stores() else None)
     kept = "without an append-only file" if aof == "no" else f"with appendfsync {aof}"
-    _say(f"\n{len(wanted)} deaths; {terms.store or stores()[0]} {kept}\n{HEADING}")
+    _say(f"\n{len(wanted)} deaths; {brokers()[0]}, {terms.store or stores()[0]} {kept}\n{HEADING}")
     began, outcomes = time.monotonic(), list[Outcome]()
     for outcome in sweep(terms, wanted, keep):
         outcomes.append(outcome)
@@ -208,8 +209,9 @@ def _walked(there: Ordeal, case: Case, patience_s: float) -> Outcome:
     try:
         clean_window_s, ended_s = _seen_to_go_on(there, patience_s)
     except Away as away:
-        return replace(died, unwell=str(away))
-    return replace(died, clean_window_s=clean_window_s, ended_s=ended_s, wrong=_judged(there))
+        return replace(died, unwell=f"{away}; {_fallen(there)}")
+    passed = replace(died, clean_window_s=clean_window_s, ended_s=ended_s)
+    return replace(passed, unwell=_fallen(there), wrong=_judged(there))
 
 
 def _dead(there: Ordeal, case: Case, patience_s: float) -> Outcome:
@@ -228,6 +230,13 @@ def _dead(there: Ordeal, case: Case, patience_s: float) -> Outcome:
 
 def _lines(counts: Path) -> list[str]:
     return counts.read_text().splitlines() if counts.exists() else []
+
+
+def _fallen(there: Ordeal) -> str:
+    """Who has ended by itself since this was last asked, though somebody else died; empty if nobody has."""
+    fallen = [child for child in there.ended if child.returncode != -signal.SIGKILL]
+    there.ended.clear()
+    return ", ".join(f"{child.name} ended with {child.returncode}: {child.last_words[-300:]}" for child in fallen)
 
 
 def _seen_to_go_on(there: Ordeal, patience_s: float) -> tuple[float, float]:
@@ -251,6 +260,6 @@ def _ended(there: Ordeal, last: Outcome) -> Outcome:
     try:
         there.drain()
     except Away as away:
-        return replace(last, unwell=str(away))
+        return replace(last, unwell=f"{away}; {_fallen(there)}")
     found = there.verdict()
     return last if found.is_clean else replace(last, wrong=f"at the end {found.figures}, {found.findings[:3]}")

@@ -15,13 +15,14 @@ import msgspec
 import pytest
 from rich.console import Console
 
+from mizzle.errors import Misconfigured
 from mizzle.parts import First, read
 from services.local.broker import brokers
 from services.local.chaos import OK, UNHEALTHY, WRONG, Run, durability, lived, told
 from services.local.faults import Mode
 from services.local.inflict import inflict
 from services.local.janitor import workplace
-from services.local.judgement import Judgement, judged
+from services.local.judgement import Judgement, judged, need_judge
 from services.local.misfortune import Kind, Misfortune
 from services.local.ordeal import Ordeal, Terms, ordeal
 from services.local.sight import waiting
@@ -91,6 +92,11 @@ def test_what_never_drained_is_not_well(past: Lived) -> None:
     console = silent()
     assert told(replace(past.run, troubles=["empty outboxes were wanted"]), stuck, console) == UNHEALTHY
     assert "2 updates still wait, 0 are still open" in said(console)
+
+
+def test_a_checkout_without_a_judge_is_told_so_before_anything_is_hurt(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"`python -m examples.judge`, is not in this checkout"):
+        need_judge(tmp_path)
 
 
 @pytest.mark.parametrize(

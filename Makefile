@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check image-check bench bench-quick bench-memory sweep accuracy schemas format clean
+.PHONY: help demo up test check chaos chaos-quick sweep image-check bench bench-quick bench-memory accuracy schemas format clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,18 @@ check: $(STAMP)  ## lint, format, types, generated files, and the shape of the t
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/contract/test_schemas.py tests/test_architecture.py
+
+chaos: SEEDS := $(shell seq 1 20)
+chaos: MINUTES := 2
+chaos-quick: SEEDS := 1 2
+chaos-quick: MINUTES := 1
+chaos: $(STAMP)  ## hurt a federation at random, heal and judge it: 20 seeds of 2 minutes, about 45: SEEDS="7" MINUTES=1
+chaos-quick: $(STAMP)  ## the same of two seeds, a minute each
+chaos chaos-quick:
+	@failed=; for seed in $(SEEDS); do \
+	    $(PYTHON) -m services.local chaos --seed $$seed --minutes $(MINUTES) $(ARGS) || failed="$$failed $$seed"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "chaos failed with seed$$failed" >&2; exit 1; fi
 
 bench: $(STAMP)  ## what an update costs the servers: at most three times the least that it can cost: ARGS="--json FILE"
 	$(PYTHON) -m bench.pipeline --elements 100000 --bits 4 --updates 3000 --most-ratio 3 $(ARGS)

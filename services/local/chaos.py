@@ -81,7 +81,7 @@ def chaos(run: Run, report: Path | None, keep: Path | None) -> int:
         judgement = lived(folder, run)
         if keep is not None:
             shutil.copytree(folder, keep, ignore=shutil.ignore_patterns("keys"))
-    return told(run, judgement, report)
+    return told(run, judgement, Console(highlight=False, soft_wrap=True), report)
 
 
 def lived(folder: Path, run: Run) -> Judgement:
@@ -157,9 +157,9 @@ def _say(began: float, line: str) -> None:
     sys.stderr.flush()
 
 
-def told(run: Run, judgement: Judgement, report: Path | None) -> int:
+def told(run: Run, judgement: Judgement, console: Console, report: Path | None = None) -> int:
     """Print what came of it, write it to `report`, and return the exit status that follows from it."""
-    console, figures = Console(highlight=False, soft_wrap=True), figures_of(run, judgement)
+    figures = figures_of(run, judgement)
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in figures.items():
         if not isinstance(value, dict | list):

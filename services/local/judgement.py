@@ -42,18 +42,18 @@ class Judgement(msgspec.Struct, frozen=True):
         }
 
 
-def need_judge() -> None:
-    """Return if there is a judge in this checkout.
+def need_judge(checkout: Path = ROOT) -> None:
+    """Return if there is a judge in the checkout.
 
     Raises:
         Misconfigured: there is none.
     """
-    if not (program := ROOT.joinpath(*JUDGE.split("."), "__main__.py")).is_file():
-        raise Misconfigured(f"the judge, `python -m {JUDGE}`, is not in this checkout: {program} is not there")
+    if not (program := checkout.joinpath(*JUDGE.split("."), "__main__.py")).is_file():
+        raise Misconfigured(f"the judge, `python -m {JUDGE}`, is not in this checkout: get {program}")
 
 
 def judged(ledger: Path, homes: Path, trace: Path | None, report: Path, earlier: Path | None = None) -> Judgement:
-    """What the judge says of these files; it writes it to `report`, and it says it in words to stderr's log beside it.
+    """What the judge says of these files; it writes it to `report` as well.
 
     Raises:
         Misconfigured: there is no judge in this checkout.

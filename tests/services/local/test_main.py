@@ -90,6 +90,17 @@ def test_a_report_that_is_a_folder_is_refused_before_anything_starts(tmp_path: P
     assert run("demo", "--json", str(tmp_path))[0] == CONFIGURATION
 
 
+def test_what_chaos_leaves_is_never_mixed_with_what_is_there_already(tmp_path: Path) -> None:
+    status, said = run("chaos", "--keep", str(tmp_path))
+    assert (status, "first window" in said) == (CONFIGURATION, False)
+    assert f"--keep names a folder that is not there yet; got {tmp_path}" in said
+
+
+def test_a_verdict_that_cannot_be_written_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    status, said = run("chaos", "--json", str(tmp_path / "nowhere" / "verdict.json"))
+    assert (status, "first window" in said) == (CONFIGURATION, False)
+
+
 @pytest.mark.parametrize("budget", ["-5", "nan"])
 def test_what_is_no_budget_is_refused_before_anything_starts(budget: str) -> None:
     status, said = run("demo", "--budget", budget)

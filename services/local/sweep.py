@@ -65,6 +65,9 @@ FIRST, LATER = 1, 3
 PATIENCE_S: Final = 30.0
 """How long a process may take to come to its point, and a federation until a window is clean or an update has ended."""
 
+IN_ONE: Final = 20
+"""So many cases befall one federation. The judge reads all that ever happened to it, every time."""
+
 HEADING: Final = (
     f"{'process':<19}{'point':<25}{'n':>2}  {'with it':<8}{'reached':>8}{'died':>6}{'clean s':>9}{'ended s':>9}"
 )
@@ -143,19 +146,21 @@ def cases(aof: Aof) -> tuple[Case, ...]:
 
 
 def sweep(terms: Terms, wanted: Sequence[Case], keep: Path | None = None) -> Iterator[Outcome]:
-    """Walk through these cases; a federation in which something is unsound is left, and the rest is done in a new one.
+    """Walk through these cases, some in each federation; one in which something is unsound is left before.
 
-    It is copied into a folder in `keep`, if that is given, named after how many cases were left.
+    It is copied into a folder in `keep`, if that is given, named after how many cases are left.
     """
     left = deque(wanted)
     while left:
+        some = deque(left.popleft() for _ in range(min(IN_ONE, len(left))))
         with workplace() as folder, ordeal(folder, terms) as there:
             there.first_window()
-            for outcome in walk(there, left):
+            for outcome in walk(there, some):
                 yield outcome
                 if keep is not None and not outcome.is_sound:
                     there.processes.stop_all()
-                    shutil.copytree(folder, keep / str(len(left)), ignore=shutil.ignore_patterns("keys"))
+                    shutil.copytree(folder, keep / str(len(some) + len(left)), ignore=shutil.ignore_patterns("keys"))
+        left.extendleft(reversed(some))
 
 
 def walk(there: Ordeal, left: deque[Case], patience_s: float = PATIENCE_S) -> Iterator[Outcome]:

@@ -26,17 +26,18 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _releases(evidence: Evidence) -> Iterator[Finding]:
+    """A broker knows no fence: a gateway that was replaced may say what it had begun to say, and is put right."""
     newest: dict[str, int] = {}
     last: dict[str, int] = {}
     for federation, event in announced(evidence.trace):
         version, envelope = _announced(event)
         yield from _release(evidence.ledger, federation, version, envelope)
-        if version < newest.get(federation, 0):
-            said = f"It was announced after release {newest[federation]}."
-            yield Finding("trace-rollback", release_named(federation, version), said)
         newest[federation] = max(version, newest.get(federation, 0))
         last[federation] = version
     for federation, version in last.items():
+        if version < newest[federation]:
+            said = f"It was announced after release {newest[federation]}, and nothing newer after it."
+            yield Finding("trace-rollback", release_named(federation, version), said)
         yield from _newest(evidence.ledger, federation, version)
 
 

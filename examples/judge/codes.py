@@ -75,7 +75,7 @@ CODES: Final[Mapping[str, str]] = {
     "invitation-differs": "I13: an invitation says what its window says",
     "trace-release-without-row": "I24: no release without its ledger entry",
     "trace-release-differs": "I21: a retry publishes the same bytes",
-    "trace-rollback": "I24: the topic never goes back to an older release",
+    "trace-rollback": "I24: the topic never stays with an older release than it had",
     "retained-not-newest": "I24: the retained release is the newest",
     "trace-blob-forged": "I24: a blob's pieces hash to its name",
     "audit-gone": "I28: the log is append-only",

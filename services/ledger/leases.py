@@ -23,13 +23,18 @@ def issue(tx: Connection, name: str, holder: str, at: int) -> int:
     return int(tx.execute(again.returning(LEASES.c.epoch)).scalar_one())
 
 
+def newest(tx: Connection, name: str) -> int:
+    """The newest epoch issued for the place `name`; 0 if none was."""
+    return tx.execute(select(LEASES.c.epoch).where(LEASES.c.name == name)).scalar() or 0
+
+
 def check(tx: Connection, name: str, epoch: int) -> None:
     """Return if `epoch` is the newest one issued for the place `name`.
 
     Raises:
         Fenced: it is not.
     """
-    held = tx.execute(select(LEASES.c.epoch).where(LEASES.c.name == name)).scalar()
+    held = newest(tx, name)
     if held != epoch:
         text = f"{name} is held in epoch {held or 'none'}, this transaction is of epoch {epoch}: nothing is written"
         raise Fenced(text)

@@ -84,6 +84,11 @@ class Ledger:
             checkpoint(self.engine)
         return epoch
 
+    def newest_epoch(self, service: str) -> int:
+        """The newest epoch of this service's place, whoever has it; 0 before the first."""
+        with reading(self.engine) as tx:
+            return leases.newest(tx, self._place(service))
+
     def facts(self) -> list[Message]:
         """How things stand, as a service that resumes is told it."""
         with reading(self.engine) as tx:

@@ -63,6 +63,7 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
         issue_epoch=lambda: ledger.issue_epoch(hop.service),
         facts=ledger.facts,
         blob=ledger.blob,
+        newest_epoch=lambda: ledger.newest_epoch(hop.service),
     )
     equipment = Equipment(settings, ground, stores, ledger)
     own = log_of(hop, settings, ledger)  # the loop's line is the loop's: whoever looks never makes it wait

@@ -99,6 +99,7 @@ class Stores:
     issue_epoch: Callable[[], int]
     facts: Callable[[], Iterable[Message]]
     blob: Callable[[bytes], bytes | None]
+    newest_epoch: Callable[[], int]
 
 
 @dataclass
@@ -182,8 +183,12 @@ class Stage(Generic[S]):
         self._meters.begun()
 
     def _superseded(self) -> bool:
+        """Whether a successor has a newer epoch, even one that it has not told Redis of yet.
+
+        Else we would take a newer one still, throw our successor out, and so would it when it is started again.
+        """
         try:
-            return self._stores.log.holder() > self._place.epoch
+            return max(self._stores.newest_epoch(), self._stores.log.holder()) > self._place.epoch
         except Away:
             return False
 

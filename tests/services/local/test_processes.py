@@ -47,6 +47,33 @@ sys.stdin.read()
 """
 
 
+def test_what_is_set_once_is_set_for_one_life(children: Processes) -> None:
+    told = children.start("pump", ["sh", "-c", 'echo "$LIFE"'], {"LIFE": "each"})
+    told.wait(5)
+    for once in ({"LIFE": "this"}, {}):
+        children.restart("pump", once).wait(5)
+    assert told.log.read_text().split() == ["each", "this", "each"]
+
+
+def test_a_second_one_runs_beside_the_first_and_is_not_started_again(children: Processes) -> None:
+    first = children.start("pump", SLEEP, keep=True)
+    second = children.start_beside("pump", "pump-successor")
+    assert (first.returncode, second.returncode, first.pid != second.pid) == (None, None, True)
+    second.kill()
+    assert children.tend(wait_s=5) == (second,)
+    children.tend(wait_s=3 * FIRST_PAUSE_S)
+    assert children["pump-successor"].returncode == -signal.SIGKILL
+
+
+def test_news_end_the_wait(children: Processes) -> None:
+    children.start("pump", SLEEP)
+    news = os.eventfd(1)
+    began = time.monotonic()
+    assert children.tend(60, news) == ()
+    assert time.monotonic() - began < 60
+    os.close(news)
+
+
 def test_a_child_that_is_kept_is_told_of_once_and_started_again(children: Processes) -> None:
     first = children.start("pump", SLEEP, keep=True)
     first.kill()

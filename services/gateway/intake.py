@@ -24,6 +24,7 @@ import structlog
 from mizzle.codec import encode
 from mizzle.envelope import FIXED
 from mizzle.errors import Away
+from mizzle.failpoints import failpoint
 from mizzle.messages import Unauthenticated
 from mizzle.topics import Up, to
 from mizzle.transport.bus import Arrived, Connected, Disconnected
@@ -156,7 +157,8 @@ class Intake:
         came = self._patiently(lambda: [self._came(arrived) for arrived in batch], stopping)
         if came is None:
             return
-        waiting = deque(zip(batch, [self._received(one) for one in came], strict=True))
+        with failpoint("message"):
+            waiting = deque(zip(batch, [self._received(one) for one in came], strict=True))
         for _, taken in waiting:
             self.meters.unauthenticated.update(one.reason for one in taken.said if isinstance(one, Unauthenticated))
             if taken.counted:
@@ -207,13 +209,15 @@ class Intake:
         outputs = [output for came in islice(waiting, stored) for output in self._outputs(*came)]
         replies = [self._reply(taken.probed) for _, taken in islice(waiting, stored) if taken.probed]
         outputs += [output for reply in replies for message in reply.said for output in self._says(message)]
-        self.log.append(outputs)
+        with failpoint("xadd"):
+            self.log.append(outputs)
         for reply in replies:
             self.say(to(self.arrivals.federation, reply.device, reply.kind), reply.body)
         for _ in range(stored):
             arrived, _ = waiting.popleft()
             if arrived.token:
-                self.bus.ack(arrived.token)
+                with failpoint("mqtt-ack"):
+                    self.bus.ack(arrived.token)
         if full:
             raise full
 
@@ -235,7 +239,8 @@ class Intake:
             self.comings.add(taken.part)
             return
         if taken.payload:
-            self.spool.put(taken.payload.id, taken.payload.body)
+            with failpoint("payload-store"):
+                self.spool.put(taken.payload.id, taken.payload.body)
         self.comings.end(*taken.ended)
 
     def _patiently(self, act: Callable[[], T], stopping: Callable[[], bool]) -> T | None:

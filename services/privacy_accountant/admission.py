@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mizzle.envelope import unseal
+from mizzle.failpoints import failpoint
 from mizzle.messages import Charge
 from services.ledger import budgets, updates
 from services.ledger.budgets import Hold
@@ -54,7 +55,8 @@ def reserve(page: Page, row: Row, bind: Bind, instead_of: int = 0) -> int | None
     """Reserve what an update costs its device in this window; all that is spent by then, or None if it may not be."""
     before = updates.weight_in(page.tx, page.federation, row.device, bind.window)
     hold = Hold(row.id, page.federation, row.device, bind.window, page.terms.loss(before, bind.weight))
-    return budgets.reserve(page.tx, hold, page.terms.limit, instead_of)
+    with failpoint("charge-reserve"):
+        return budgets.reserve(page.tx, hold, page.terms.limit, instead_of)
 
 
 def _of_an_unknown_time(page: Page, window: int) -> Refuse | None:

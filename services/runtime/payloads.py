@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from mizzle.errors import Away
+from mizzle.failpoints import failpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -185,7 +186,8 @@ def _write(path: str, body: bytes) -> None:
     except FileNotFoundError:  # the first one of its folder
         Path(path).parent.mkdir(exist_ok=True)
         _fill(writing, body)
-    os.replace(writing, path)
+    with failpoint("spool-rename"):
+        os.replace(writing, path)
 
 
 def _fill(path: str, body: bytes) -> None:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
+from mizzle import failpoints
 from mizzle.errors import Away, Fenced, Misconfigured, MizzleError
 from services.ledger.ledger import Ledger
 from services.runtime.about import with_subject
@@ -82,6 +83,7 @@ def _attended(hop: Hop, work: Work, arguments: Sequence[str]) -> int:
         settings = from_environment()
         match arguments:
             case []:
+                failpoints.arm()
                 _log_in_json(hop, settings.log_level)
                 return _work(hop, settings, work)
             case ["health"]:

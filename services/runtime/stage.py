@@ -16,6 +16,7 @@ import hashlib
 import os
 import random
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_origin
 
@@ -25,6 +26,7 @@ import structlog
 
 from mizzle.codec import decode_between_services, encode
 from mizzle.errors import Away, Fenced, Misconfigured, Unreadable
+from mizzle.failpoints import failpoint
 from mizzle.messages import (
     Abandonment,
     Candidate,
@@ -175,7 +177,10 @@ class Stage(Generic[S]):
 
     def _resume(self) -> None:
         in_hand(None)
-        self._place = self._taken(self._stores.issue_epoch())
+        with failpoint("epoch-issue"):
+            epoch = self._stores.issue_epoch()
+        with failpoint("place-take"):
+            self._place = self._taken(epoch)
         self._cursors = self._place.cursors
         self._uncommitted = 0
         self._careful = max(self._careful, self._service.hop.holds_back, self._batch)
@@ -258,12 +263,8 @@ class Stage(Generic[S]):
 
     def _take(self, entries: Sequence[Entry]) -> None:
         work = _Work(self._state)
-        for entry in entries:
-            message = decode_between_services(entry.body)
-            in_hand(message)
-            told = self._told(message)
-            work.take(self._service.step(self._ground, work.state, told), told, entry)
-        in_hand(None)
+        with failpoint("step") if entries else nullcontext():
+            self._fold(entries, work)
         now = round(time.time() * 1000)
         work.take(self._service.step(self._ground, work.state, Tick(now, os.urandom(32))), None, None)
         cursors = {**self._cursors, **{entry.stream: entry.id for entry in entries}}
@@ -276,12 +277,21 @@ class Stage(Generic[S]):
         self._meters.took(entries)
         self._beat(now)
 
+    def _fold(self, entries: Sequence[Entry], work: _Work[S]) -> None:
+        for entry in entries:
+            message = decode_between_services(entry.body)
+            in_hand(message)
+            told = self._told(message)
+            work.take(self._service.step(self._ground, work.state, told), told, entry)
+        in_hand(None)
+
     def _settle(self, work: _Work[S], cursors: Mapping[str, str]) -> None:
         """First the blobs, then the ledger, then the world, then Redis: what a crash repeats is the same again."""
         self._keep(work.kept)
         said = list(work.said)
         if self._service.book is not None:
-            said += self._service.book(self._place.epoch, work.booked)
+            with failpoint("ledger-book") if work.booked else nullcontext():
+                said += self._service.book(self._place.epoch, work.booked)
         else:
             said += [booking.told.message for booking in work.booked]
         spoken = said
@@ -318,11 +328,13 @@ class Stage(Generic[S]):
         """Give the blobs to the store and hold them no longer: the state's bytes are about to need the room."""
         while blobs:
             blob = blobs.pop()
-            self._stores.spool.put_blob(hashlib.sha256(blob).digest(), blob)
+            with failpoint("blob-store"):
+                self._stores.spool.put_blob(hashlib.sha256(blob).digest(), blob)
 
     def _commit(self, state: S, cursors: Mapping[str, str], outputs: Sequence[Output] = ()) -> None:
         """Replace what is remembered; its bytes are not held on to, because we have the state itself."""
-        place = self._stores.log.commit(self._place, remembered(state), cursors, outputs)
+        with failpoint("stream-commit"):
+            place = self._stores.log.commit(self._place, remembered(state), cursors, outputs)
         self._place = replace(place, state=None)
 
     def _bury(self, entry: Entry, why: str) -> None:

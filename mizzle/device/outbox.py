@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Final, Self
 from mizzle.device.events import Cleared, Full, Kept
 from mizzle.device.states import Bounds, Newest, Waiting
 from mizzle.errors import Away, Misconfigured
-from mizzle.transport.clock import now
+from mizzle.transport import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -59,8 +59,13 @@ class Outbox:
         Misconfigured: the file cannot be opened, or is no outbox.
     """
 
-    def __init__(self, path: Path, bounds: Bounds = Bounds()) -> None:  # noqa: B008  # frozen
-        self._bounds = bounds
+    def __init__(
+        self,
+        path: Path,
+        bounds: Bounds = Bounds(),  # noqa: B008  # frozen
+        now: Callable[[], int] = clock.now,
+    ) -> None:
+        self._bounds, self._now = bounds, now
         try:
             self._store = sqlite3.connect(path, isolation_level=None)
             self._store.execute("PRAGMA journal_mode = WAL")
@@ -85,7 +90,7 @@ class Outbox:
         own = len(sealed) + len(payload)
         if count >= self._bounds.updates or size + own > self._bounds.size:
             return Full(window, f"{count} updates of {size} bytes wait for their receipts; {self._bounds} is the most")
-        row = (update, window, now(), sealed, payload)
+        row = (update, window, self._now(), sealed, payload)
         try:
             with self._transaction() as store:
                 store.execute(
@@ -112,7 +117,7 @@ class Outbox:
     def sent(self, update: bytes) -> None:
         """Count that an update is being sent."""
         with self._transaction() as store:
-            number = store.execute("INSERT INTO sent (id, at) VALUES (?, ?)", (update, now())).lastrowid or 0
+            number = store.execute("INSERT INTO sent (id, at) VALUES (?, ?)", (update, self._now())).lastrowid or 0
             store.execute("DELETE FROM sent WHERE number <= ?", (number - MOST_SENDS,))
 
     def clear(self, update: bytes, receipt: bytes) -> Cleared:
@@ -120,7 +125,7 @@ class Outbox:
         with self._transaction() as store:
             taken = store.execute("DELETE FROM waiting WHERE id = ? RETURNING window", (update,)).fetchone()
             if taken is not None:
-                row = (update, taken[0], now(), receipt)
+                row = (update, taken[0], self._now(), receipt)
                 added = store.execute("INSERT INTO receipts (id, window, at, sealed) VALUES (?, ?, ?, ?)", row)
                 store.execute("DELETE FROM receipts WHERE number <= ?", ((added.lastrowid or 0) - MOST_RECEIPTS,))
         return Cleared(update)

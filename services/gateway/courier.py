@@ -50,6 +50,7 @@ class Courier:
         self._bus, self._patience_s = bus, patience_s
         self._changed = threading.Condition(threading.RLock())
         self._awaited: dict[int, _Group] = {}
+        self._early: dict[int, int] = {}
         self._line: str | None = "the line to the broker has not come up yet"
 
     def listen(self, event: BusEvent) -> None:
@@ -60,6 +61,8 @@ class Courier:
                     waited.reasons[number] = reason
                     if waited.is_settled():  # whoever waits is not to wake for each
                         self._changed.notify_all()
+                case Sent(mid=number, reason=reason):
+                    self._early[number] = reason
                 case Connected():
                     self._line = None
                 case Disconnected(why=why):
@@ -79,7 +82,10 @@ class Courier:
         with self._changed:
             if self._line:
                 raise Away(self._line)
+            self._early.clear()
             waited = _Group({_said(self._bus, one): one.topic for one in group})
+            # A bus within this process may have said that it is sent before we knew what to wait for.
+            waited.reasons = {number: reason for number, reason in self._early.items() if number in waited.topics}
             self._awaited |= dict.fromkeys(waited.topics, waited)
             try:
                 self._changed.wait_for(waited.is_settled, self._patience_s)

@@ -25,6 +25,7 @@ from mizzle.envelope import FIXED
 from mizzle.errors import Away
 from mizzle.messages import Unauthenticated
 from mizzle.topics import Up
+from mizzle.transport import clock
 from mizzle.transport.bus import Arrived, Connected, Disconnected
 from mizzle.vocabulary import MOST_SENTENCE
 from services.gateway.receive import NOBODY, Arrivals, Came, Taken, receive, sender
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from mizzle.transport.bus import Bus, BusEvent
     from services.gateway.heartbeat import Heartbeat
     from services.pipeline import Hop
+    from services.runtime.log import Appends
     from services.runtime.payloads import Spool
-    from services.runtime.redis_log import RedisLog
 
 RECEIVE_MAXIMUM: Final = 200
 RECEIVE_BYTES: Final = 32 * 1024 * 1024
@@ -102,7 +103,10 @@ class Inbox:
 
 @dataclass(frozen=True)
 class Intake:
-    """Takes what devices publish to the streams; `key_of` gives an enrolled device's key, and None for any other."""
+    """Takes what devices publish to the streams; `key_of` gives an enrolled device's key, and None for any other.
+
+    `now` is the clock it goes by, `sleep` how it waits so many seconds for a store.
+    """
 
     bus: Bus
     inbox: Inbox
@@ -111,15 +115,21 @@ class Intake:
     arrivals: Arrivals
     key_of: Callable[[str], bytes | None]
     spool: Spool
-    log: RedisLog
+    log: Appends
     meters: Meters = field(default_factory=Meters)
+    now: Callable[[], int] = clock.now
+    sleep: Callable[[float], None] = time.sleep
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Take batch after batch until `stopping()`; what is then in hand and not on a stream comes again."""
         while not stopping():
-            self.heartbeat.beat()
-            if batch := self.inbox.next(BATCH, _WAIT_S):
-                self._take(batch, stopping)
+            self.turn(_WAIT_S, stopping)
+
+    def turn(self, wait_s: float, stopping: Callable[[], bool]) -> None:
+        """Take what has come, or wait so long for the first of it."""
+        self.heartbeat.beat()
+        if batch := self.inbox.next(BATCH, wait_s):
+            self._take(batch, stopping)
 
     def _take(self, batch: Sequence[Arrived], stopping: Callable[[], bool]) -> None:
         came = self._patiently(lambda: [self._came(arrived) for arrived in batch], stopping)
@@ -139,7 +149,7 @@ class Intake:
     def _came(self, arrived: Arrived) -> Came:
         topic = sender(arrived.topic)
         key = None if topic is None or topic.kind is Up.ENROL else self.key_of(topic.device)
-        return Came(arrived.topic, arrived.body, key, time.time_ns() // 1_000_000)
+        return Came(arrived.topic, arrived.body, key, self.now())
 
     def _received(self, came: Came) -> Taken:
         try:
@@ -195,5 +205,5 @@ class Intake:
                     return None
                 _log.warning("the intake waits", why=str(away), seconds=pause_s)
             self.heartbeat.beat()
-            time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+            self.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

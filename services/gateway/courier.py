@@ -50,7 +50,7 @@ class Courier:
         self._bus, self._patience_s = bus, patience_s
         self._changed = threading.Condition(threading.RLock())
         self._awaited: dict[int, _Group] = {}
-        self._early: dict[int, int] = {}
+        self._early: dict[int, int] | None = None
         self._line: str | None = "the line to the broker has not come up yet"
 
     def listen(self, event: BusEvent) -> None:
@@ -61,7 +61,7 @@ class Courier:
                     waited.reasons[number] = reason
                     if waited.is_settled():  # whoever waits is not to wake for each
                         self._changed.notify_all()
-                case Sent(mid=number, reason=reason):
+                case Sent(mid=number, reason=reason) if self._early is not None:
                     self._early[number] = reason
                 case Connected():
                     self._line = None
@@ -82,10 +82,7 @@ class Courier:
         with self._changed:
             if self._line:
                 raise Away(self._line)
-            self._early.clear()
-            waited = _Group({_said(self._bus, one): one.topic for one in group})
-            # A bus within this process may have said that it is sent before we knew what to wait for.
-            waited.reasons = {number: reason for number, reason in self._early.items() if number in waited.topics}
+            waited = self._said(group)
             self._awaited |= dict.fromkeys(waited.topics, waited)
             try:
                 self._changed.wait_for(waited.is_settled, self._patience_s)
@@ -93,6 +90,15 @@ class Courier:
             finally:
                 for number in waited.topics:
                     del self._awaited[number]
+
+    def _said(self, group: Sequence[Publication]) -> _Group:
+        """Publish them; a bus within this process may say that one is sent before we know what to wait for."""
+        self._early = early = {}
+        try:
+            topics = {_said(self._bus, one): one.topic for one in group}
+        finally:
+            self._early = None
+        return _Group(topics, {number: reason for number, reason in early.items() if number in topics})
 
 
 def _said(bus: Bus, one: Publication) -> int:

@@ -93,7 +93,8 @@ class Courier:
 
     def _said(self, group: Sequence[Publication]) -> _Group:
         """Publish them; a bus within this process may say that one is sent before we know what to wait for."""
-        self._early = early = {}
+        early: dict[int, int] = {}
+        self._early = early
         try:
             topics = {_said(self._bus, one): one.topic for one in group}
         finally:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from .evidence import Evidence
 from .finding import Finding, release_named
-from .ledger import Ledger, Release
+from .ledger import Ledger, Release, Update
 from .members import listed
 from .plan import body_of, rules_of
 from .windows import model_of
+
+_Rows = defaultdict[tuple[str, int | None], list[Update]]
 
 _ROOM: Final = 1 << 62
 
@@ -21,11 +23,12 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
     ledger = evidence.ledger
     for one in ledger.federations:
         yield from _versions(ledger, one.federation)
-    yield from _members(ledger)
+    rows = _rows(ledger)
+    yield from _members(ledger, rows)
     for release in ledger.releases:
         yield from _window(ledger, release)
         yield from _base(ledger, release)
-        yield from _crowd(ledger, release)
+        yield from _crowd(ledger, release, rows[release.federation, release.version])
         yield from _room(ledger, release)
 
 
@@ -57,45 +60,50 @@ def _base(ledger: Ledger, release: Release) -> Iterator[Finding]:
         yield Finding("base-differs", release_named(release.federation, release.version), said)
 
 
-def _members(ledger: Ledger) -> Iterator[Finding]:
+def _members(ledger: Ledger, rows: _Rows) -> Iterator[Finding]:
     """What a release says, the rows that are counted in it, and its list in the log."""
-    rows = _rows(ledger)
     for one in ledger.releases:
         counted = len(rows[one.federation, one.version])
         if counted != one.members:
             said = f"It says {one.members} members, and {counted} rows are counted in it."
             yield Finding("members-differ", release_named(one.federation, one.version), said)
     for federation, version, members in listed(ledger):
-        apart = len(rows[federation, version] ^ set(members))
+        apart = len({row.id for row in rows[federation, version]} ^ set(members))
         if apart:
             said = f"{apart} updates are in its list in the log or among the rows, and not in both."
             yield Finding("members-differ", release_named(federation, version), said)
 
 
-def _rows(ledger: Ledger) -> defaultdict[tuple[str, int | None], set[bytes]]:
+def _rows(ledger: Ledger) -> _Rows:
     """The updates that are counted in each release, by their rows."""
-    found: defaultdict[tuple[str, int | None], set[bytes]] = defaultdict(set)
+    found: _Rows = defaultdict(list)
     for row in ledger.updates:
         if row.outcome == "counted":
-            found[row.federation, row.version].add(row.id)
+            found[row.federation, row.version].append(row)
     return found
 
 
-def _crowd(ledger: Ledger, release: Release) -> Iterator[Finding]:
-    """Decided on envelopes: whose content is refused has arrived all the same."""
-    quorum = body_of(ledger.window_of.get((release.federation, release.window))).get("quorum")
-    least = max(rules_of(ledger, release.federation).minimum_crowd, quorum if isinstance(quorum, int) else 0)
-    if not max(least, release.members) <= release.arrived:
-        said = f"{release.arrived} arrived, {release.members} are members, {least} are needed."
+def _crowd(ledger: Ledger, release: Release, members: Sequence[Update]) -> Iterator[Finding]:
+    """The quorum is of envelopes: whose content is refused has arrived all the same. The crowd is of devices.
+
+    Late updates of earlier windows ride along: they are in the crowd, and have not arrived for this window.
+    """
+    body = body_of(ledger.window_of.get((release.federation, release.window)))
+    own = sum(row.named_window == release.window for row in members)
+    quorum = body["quorum"] if isinstance(body.get("quorum"), int) else 0
+    crowd, least = len({row.device for row in members}), rules_of(ledger, release.federation).minimum_crowd
+    if release.arrived < max(own, quorum) or crowd < least:
+        said = f"{release.arrived} arrived of {max(own, quorum)}, the members are of {crowd} devices, wanted {least}."
         yield Finding("crowd-too-small", release_named(release.federation, release.version), said)
 
 
 def _room(ledger: Ledger, release: Release) -> Iterator[Finding]:
-    """64·(n·W·S + 12σ) < 2^62, with those that arrived for n: a window's own n is larger yet."""
+    """64·(n·W·S + 12σ) < 2^62, with those that arrived or are in it for n: a window's own n is larger yet."""
     body = body_of(ledger.window_of.get((release.federation, release.window)))
     cap, bound = body.get("weight_cap"), body.get("bound")
     if not isinstance(cap, int) or not isinstance(bound, int):
         return
-    if 64 * (release.arrived * cap * bound + 12 * release.sigma) >= _ROOM:
-        said = f"{release.arrived} updates up to {cap}·{bound} with σ = {release.sigma} have no room in 62 bits."
+    count = max(release.arrived, release.members)
+    if 64 * (count * cap * bound + 12 * release.sigma) >= _ROOM:
+        said = f"{count} updates up to {cap}·{bound} with σ = {release.sigma} have no room in 62 bits."
         yield Finding("could-wrap", release_named(release.federation, release.version), said)

@@ -76,8 +76,8 @@ class Wish:
     goal: int = 4
     quorum: int = 2
     invite: float = 1.5
-    deadline_s: float = 60.0
-    pause_s: float = 5.0
+    deadline_s: float = 120.0
+    pause_s: float = 60.0
     late: str = "fold"
     staleness: int = 4
     budget: float = 1e6

@@ -108,6 +108,7 @@ def vanish(broker: MemoryBroker, bus: MemoryBus) -> None:
     if broker.is_up(bus):
         broker.cut(bus.client_id)
     broker.leave(bus)
+    broker.mend(bus.client_id)
 
 
 def die(broker: MemoryBroker, chance: Random, *, sessions: bool, queues: bool, retained: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mizzle import topics
 from mizzle.errors import Away, Fenced
 from mizzle.messages import Message
-from mizzle.transport.bus import BusEvent, Listener
+from mizzle.transport.bus import BusEvent, Disconnected, Listener
 from services.aggregator import combine
 from services.anomaly_detector import judge
 from services.gateway import deliver, receive
@@ -39,6 +39,7 @@ STEPS: dict[str, tuple[Any, Any]] = {
 }
 SERVICES = tuple(hop.service for hop in FLOW)
 BATCH = 16
+RECONNECT_MS = 2000
 
 
 class Process:
@@ -139,8 +140,8 @@ class Gateway(Process):
         service = replace(service, tell=partial(self._tell, delivery), is_well=heartbeat.is_heard)
         coming.subscribe(topics.every_up(federation))
         coming.subscribe(topics.state(federation))
-        coming.open(_each(self._inbox.listen, heartbeat.listen))
-        going.open(_each(courier.listen, self._mirror.listen, heartbeat.listen))
+        coming.open(_each(self._inbox.listen, heartbeat.listen, partial(self._back, coming)))
+        going.open(_each(courier.listen, self._mirror.listen, heartbeat.listen, partial(self._back, going)))
 
         def facts() -> list[Message]:
             coming.subscribe(topics.every_up(federation))
@@ -178,6 +179,20 @@ class Gateway(Process):
         self._world.scheduler.run_for(round(seconds * 1000))
         if self._dead:
             raise Killed(self.name)
+
+    def _back(self, line: Line, event: BusEvent) -> None:
+        """A line that is down, because a twin took it over, comes back by itself as a real one does."""
+        if isinstance(event, Disconnected):
+            self._world.scheduler.after(RECONNECT_MS, partial(self._reconnect, line))
+
+    def _reconnect(self, line: Line) -> None:
+        broker, scheduler = self._world.broker, self._world.scheduler
+        if self._dead or broker.is_up(line.inner):
+            return
+        if scheduler.is_busy(self):  # a process that is stopped does nothing
+            scheduler.after(RECONNECT_MS, partial(self._reconnect, line))
+        else:
+            broker.connect(line.inner)
 
     def _line(self, bus: Any) -> Line:
         world = self._world

@@ -66,6 +66,10 @@ class Scheduler:
         while self.now < until:
             self.step(until)
 
+    def is_busy(self, actor: Actor) -> bool:
+        """Whether the actor is in the middle of an act."""
+        return id(actor) in self._busy
+
     def step(self, until: int) -> None:
         """Let somebody act, or time pass until something is due, `until` at the latest."""
         self.steps += 1

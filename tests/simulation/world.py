@@ -156,7 +156,9 @@ class World:
         return epoch
 
     def reach(self, actor: Process | Device, point: str) -> None:
-        """Somebody is between two effects."""
+        """Somebody is between two effects of an act of its own; what a line tells it meanwhile is no act."""
+        if not self.scheduler.is_busy(actor):
+            return
         if actor.is_over():
             raise Killed(actor.name)
         self.reached[f"{actor.service if isinstance(actor, Process) else 'device'}: {point}"] += 1

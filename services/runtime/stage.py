@@ -315,7 +315,7 @@ class Stage(Generic[S]):
         return self._stores.blob(key) if body is None else body
 
     def _beat(self, now: int) -> None:
-        if now - self._beaten < PULSE_MS:
+        if 0 <= now - self._beaten < PULSE_MS:  # a clock that was set back a day must not silence us for one
             return
         self._beaten = now
         # A loop that has nothing to commit would notice neither a successor nor a Redis that has forgotten.

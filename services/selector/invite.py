@@ -93,9 +93,9 @@ def _closed(state: State, number: int) -> State:
 
 
 def _waited(ground: Ground, state: State, now: int, entropy: bytes) -> Moved[State]:
-    since = now if state.waiting_since is None else state.waiting_since
+    since = now if state.waiting_since is None else min(now, state.waiting_since)  # a clock may be set back
     state = _replaced(state, waiting_since=since)
-    is_asked = state.asked_at is not None and now - state.asked_at <= ASK_AGAIN_MS
+    is_asked = state.asked_at is not None and 0 <= now - state.asked_at <= ASK_AGAIN_MS
     if is_asked or not _is_enough(ground, len(state.present), now - since):
         return Moved(state)
     asking = _replaced(state, asked_at=now)

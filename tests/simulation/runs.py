@@ -18,7 +18,7 @@ from tests.simulation.world import Changes, World
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PATIENCE_MS = 3 * DAY_MS
+PATIENCE_MS = 2 * DAY_MS
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def _until(world: World, claim: "Callable[[], bool]", what: str, *, rests: bool 
             if rests:
                 world.oracle.rest(world.devices)
             raise Violation(f"no progress: {what}, {PATIENCE_MS // MINUTE_MS} minutes after all faults were gone")
-        world.scheduler.run_for(1000)
+        world.scheduler.run_for(MINUTE_MS)
 
 
 def report(world: World) -> Report:

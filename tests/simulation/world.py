@@ -120,8 +120,10 @@ class World:
         self.say("clock", machine, ms)
 
     def heal(self) -> None:
-        """Nothing goes wrong from now on: what was away is there, what was off is on."""
+        """Nothing goes wrong from now on: what was away is there, what was off is on, clocks are set right."""
         self.faults.heal()
+        for machine in sorted(self.offsets):
+            self.jump(machine, -self.offsets[machine])
         self.store.is_away = False
         self.say("healed")
         for device in self.devices:

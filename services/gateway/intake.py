@@ -101,11 +101,15 @@ class Inbox:
             return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
 
+def _doze(seconds: float) -> None:
+    time.sleep(seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+
+
 @dataclass(frozen=True)
 class Intake:
     """Takes what devices publish to the streams; `key_of` gives an enrolled device's key, and None for any other.
 
-    `now` is the clock it goes by, `sleep` how it waits so many seconds for a store.
+    `now` is the clock it goes by, `sleep` how it waits about so many seconds for a store.
     """
 
     bus: Bus
@@ -118,7 +122,7 @@ class Intake:
     log: Appends
     meters: Meters = field(default_factory=Meters)
     now: Callable[[], int] = clock.now
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = _doze
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Take batch after batch until `stopping()`; what is then in hand and not on a stream comes again."""
@@ -205,5 +209,5 @@ class Intake:
                     return None
                 _log.warning("the intake waits", why=str(away), seconds=pause_s)
             self.heartbeat.beat()
-            self.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+            self.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

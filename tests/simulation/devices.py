@@ -55,7 +55,7 @@ class Device:
         me = Me(rights.federation, self.name, founding.device_keys[self.name])
         surroundings = Surroundings(
             tick=partial(self._world.tick_of, self.name),
-            sensed=lambda examples: Condition(examples),
+            sensed=Condition,
             beside=self._beside,
         )
         self._life = Life(me, rights, self.outbox, self._connect, self._train, surroundings=surroundings)
@@ -105,7 +105,7 @@ class Device:
             world.broker.cut(name)
         heard, later = partial(world.scheduler.wake, self), world.scheduler.after
         going, coming = partial(faults.from_device, name), partial(faults.to_device, name)
-        self._line = world.made_line(self, Line(bus, later, going, coming, heard, self._reach))
+        self._line = world.made_line(self, Line(bus, later, going, coming, heard=heard, reach=self._reach))
         return self._line
 
     def _train(self, order: Train) -> Done:

@@ -62,15 +62,14 @@ class Faults:
 
     def at(self, world: "World", actor: "Process | Device", point: str) -> None:
         """Go on, die here, or stand still here for a while."""
-        is_service = isinstance(actor, Process)
-        number = world.reached[f"{actor.service if is_service else 'device'}: {point}"]
-        scripted = self.script.pop((actor.service if is_service else actor.name, point, number), "")
+        service = actor.service if isinstance(actor, Process) else "device"
+        scripted = self.script.pop((service, point, world.reached[f"{service}: {point}"]), "")
         rates = self.rates
-        if scripted == "kill" or self._draws(rates.kill if is_service else rates.kill_device):
+        if scripted == "kill" or self._draws(rates.kill if isinstance(actor, Process) else rates.kill_device):
             self.counts[f"killed {point}"] += 1
             world.say("killed", actor.name, point)
             raise Killed(actor.name)
-        if is_service and self.depth < 2 and (scripted == "pause" or self._draws(rates.pause)):  # noqa: PLR2004
+        if isinstance(actor, Process) and self.depth < 2 and (scripted == "pause" or self._draws(rates.pause)):
             self.counts[f"stopped {point}"] += 1
             self.depth += 1
             try:
@@ -171,14 +170,14 @@ def _redis_is_away(world: "World", faults: Faults) -> None:
 
 
 def _broker_dies(world: "World", faults: Faults) -> None:
-    lost = [faults.chance.random() < 0.5 for _ in range(3)]  # noqa: PLR2004  # a coin
+    lost = [faults.chance.random() < 0.5 for _ in range(3)]  # a coin
     die(world.broker, faults.chance, sessions=lost[0], queues=lost[1], retained=lost[2])
 
 
 def _spool_loses(world: "World", faults: Faults) -> None:
     lying = sorted((world.founding.folder / "payloads").glob("??/*"))
     for path in lying:
-        if faults.chance.random() < 0.5:  # noqa: PLR2004  # a coin
+        if faults.chance.random() < 0.5:  # a coin
             path.unlink()
 
 

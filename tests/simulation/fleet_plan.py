@@ -1,8 +1,8 @@
 """A federation of N devices in which device i sends 1 in its own coordinate: its plan, model, keys and ledger, by seed.
 
 The model has one parameter per device, padded to one block of the grid, so that a 1 is coded without any rounding and
-stands in a sum as exactly `one` per unit of weight. Noise is drawn as in any federation; its keys lie open in the ledger
-(the auditor's seal is none), so the oracle takes it off again.
+stands in a sum as exactly `one` per unit of weight. Noise is drawn as in any federation; its keys lie open in the
+ledger (the auditor's seal is none), so the oracle takes it off again.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from safetensors.numpy import save
 from sqlalchemy import Engine, event
 
 from mizzle.device.enrol import Token
-from mizzle.device.training import Trained
+from mizzle.device.events import Trained
 from mizzle.envelope import Key
 from mizzle.grid import GAIN
 from mizzle.messages import Invitation

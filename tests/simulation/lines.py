@@ -10,7 +10,7 @@ from functools import partial
 from itertools import count
 from random import Random
 
-from mizzle.transport.bus import AckToken, Arrived, Bus, BusEvent, Listener, Sent, Will
+from mizzle.transport.bus import AckToken, Arrived, BusEvent, Listener, Sent, Will
 from mizzle.transport.memory import MemoryBroker, MemoryBus
 
 Fates = Callable[[str], Sequence[int]]
@@ -20,12 +20,13 @@ Later = Callable[[int, Callable[[], None]], None]
 class Line:
     """A `Bus` of one client, in one life: after `drop` it says nothing more and hears nothing more."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what becomes of a message, each way
         self,
         inner: MemoryBus,
         later: Later,
         going: Fates,
         coming: Fates,
+        *,
         heard: Callable[[], None],
         reach: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -68,7 +69,7 @@ class Line:
         say = partial(self.inner.publish, topic, body, retain=retain, content_type=content_type)
         numbers = [say() for delay in fates if not delay]
         for delay in filter(None, fates):
-            self._later(delay, lambda: None if say() else None)
+            self._later(delay, partial(_say, say))
         if numbers:
             return numbers[0]
         number = next(self._lost)
@@ -90,6 +91,10 @@ class Line:
         if self._listener is not None:
             self._listener(event)
             self._heard()
+
+
+def _say(say: Callable[[], int]) -> None:
+    say()
 
 
 def calm(_topic: str) -> Sequence[int]:

@@ -1,11 +1,10 @@
 """Redis as a service's log sees it, in memory: the same words and the same refusals, and it can be made to forget.
 
-`MemoryStore` is what a Redis holds; `MemoryLog` is one service's line to it. `tests/services/runtime/test_logs.py` holds
+`MemoryStore` is what a Redis holds; `MemoryLog` is a service's line to it. `tests/services/runtime/test_logs.py` holds
 both this and `RedisLog` to the same sentences. What only the simulation may do: `empty` it, set it `back` by so many
 commits, and take it `away` for a while.
 """
 
-import copy
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -65,10 +64,16 @@ class Kept:
     streams: dict[str, Stream] = field(default_factory=dict)
     tries: dict[tuple[str, str, str], int] = field(default_factory=dict)
 
+    def copied(self) -> "Kept":
+        """The same, and unmoved by what becomes of this one; what is within an entry or a state never changes."""
+        places = {name: replace(held, cursors=dict(held.cursors)) for name, held in self.places.items()}
+        streams = {name: Stream(deque(one.entries), one.last) for name, one in self.streams.items()}
+        return Kept(places, streams, dict(self.tries))
+
 
 @dataclass
 class MemoryStore:
-    """A Redis: `now` is its clock, `heard` is called with each stream that grows, `remembers` how far it can go back."""
+    """A Redis: `now` is its clock, `heard` is told which stream grows, `remembers` is how far it can go back."""
 
     now: Callable[[], int]
     heard: Callable[[str], None] = lambda _: None
@@ -92,7 +97,7 @@ class MemoryStore:
     def about_to_write(self) -> None:
         """Remember how things stand."""
         if self.remembers:
-            self.past.append(copy.deepcopy(self.kept))
+            self.past.append(self.kept.copied())
             while len(self.past) > self.remembers:
                 self.past.popleft()
 

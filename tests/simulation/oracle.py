@@ -107,7 +107,7 @@ class Oracle:
         return [f"{one.hex()[:16]} of {device}" for one, device in self.updates.items() if one not in there]
 
     def rest(self, devices: Sequence["Device"]) -> None:
-        """Raise `Violation` unless every update that ever entered an outbox has ended, once, and its device knows how."""
+        """Raise `Violation` unless every update that ever entered an outbox has ended, and its device knows how."""
         self.look()
         if gone := self.lost(devices):
             raise Violation(f"lost: {len(gone)} updates have left their outboxes without a receipt: {gone[0]}")
@@ -218,7 +218,7 @@ def _refuse_second_open(now: Books) -> None:
 
 def _refuse_changed(before: Books, now: Books) -> None:
     """What has ended stays as it ended; what is settled stays settled, at the same price (I1, I9, I18)."""
-    pairs = (
+    pairs: tuple[tuple[str, Mapping[Any, tuple[Any, ...]], Mapping[Any, tuple[Any, ...]]], ...] = (
         ("update", before.ended, now.ended),
         ("window", before.windows, now.windows),
         ("release", before.releases, now.releases),

@@ -93,7 +93,7 @@ class PointedSpool(Spool):
 
 
 class PointedOutbox(Outbox):
-    """An outbox in memory that outlives its device's lives; it tells `kept` and `cleared` what has come to lie in it."""
+    """An outbox in memory that outlives its device's lives; it tells `kept` and `cleared` what comes and goes."""
 
     def __init__(
         self, now: Callable[[], int], reach: Reach, kept: Callable[[bytes], None], cleared: Callable[[bytes], None]

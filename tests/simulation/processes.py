@@ -163,7 +163,7 @@ class Gateway(Process):
                 self._mirror.refresh()
             except Away:
                 self._mirror._wanted.set()
-        if first := self._world.scheduler.chance.random() < 0.5:  # noqa: PLR2004  # its threads come as they come
+        if first := self._world.scheduler.chance.random() < 0.5:  # its threads come as they come
             self._intake.turn(0, self.is_over)
         more = super()._act()
         if not first:
@@ -197,7 +197,7 @@ class Gateway(Process):
     def _line(self, bus: Any) -> Line:
         world = self._world
         later, nudge = world.scheduler.after, partial(world.scheduler.nudge, self)
-        return Line(bus, later, calm, world.faults.to_gateway, nudge, self._reach)
+        return Line(bus, later, calm, world.faults.to_gateway, heard=nudge, reach=self._reach)
 
 
 def _each(*listeners: Listener) -> Listener:

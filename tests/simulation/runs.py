@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -25,8 +25,8 @@ PATIENCE_MS = 2 * DAY_MS
 class Course:
     """What happens in a run: so much time with faults of these rates, after a beginning that is left alone."""
 
-    wish: Wish = Wish()
-    rates: Rates = Rates()
+    wish: Wish = field(default_factory=Wish)
+    rates: Rates = field(default_factory=Rates)
     calm_ms: int = 2 * MINUTE_MS
     rough_ms: int = 30 * MINUTE_MS
     look_every: int = 1
@@ -87,8 +87,7 @@ def rough(world: World, course: Course) -> None:
 def settle(world: World) -> None:
     """No more faults: every update that is in an outbox gets its outcome, and nobody repairs anything (I31)."""
     world.heal()
-    pending = [device for device in world.devices]
-    _until(world, lambda: all(device.is_alive for device in pending), "devices are off")
+    _until(world, lambda: all(device.is_alive for device in world.devices), "devices are off")
     here = world.founding.ledger.releases(1)
     clean = here[0].version if here else 0
     _until(world, lambda: any(one.version > clean for one in world.founding.ledger.releases(1)), "no clean window ends")

@@ -36,6 +36,8 @@ class Scheduler:
     longest_idle_ms: int
     tick: Callable[[], None] = lambda: None
     steps: int = 0
+    broken: BaseException | None = None
+    """What ends the run, whoever's act it came up in: a loop of a service takes exceptions for poison, and goes on."""
     _ready: list[Actor] = field(default_factory=list)
     _places: dict[int, int] = field(default_factory=dict)
     _busy: dict[int, bool] = field(default_factory=dict)
@@ -86,6 +88,8 @@ class Scheduler:
             return None
         self._busy[id(actor)] = False
         more = actor.act()
+        if self.broken is not None:
+            raise self.broken
         if self._busy.pop(id(actor)) or more:
             self._make_ready(actor)
         return None

@@ -7,14 +7,14 @@ from tests.simulation.oracle import Violation
 from tests.simulation.runs import Course, Report, report, settle, simulated
 
 
-def course_of(devices: int, windows_a_day: int = 4) -> Course:
-    """A federation of so many devices with a window every few hours, and nothing else that goes wrong."""
+def course_of(devices: int, windows_a_day: int = 2) -> Course:
+    """A federation of so many devices with a window twice a day, and nothing else that goes wrong."""
     goal = max(4, devices // 8)
     wish = Wish(
         devices=devices,
         goal=goal,
         quorum=max(2, goal // 4),
-        invite=1.5,
+        invite=1.0,  # who is left over sends again every quarter of an hour until the next window, hours later
         deadline_s=3600.0,
         pause_s=24 * 3600 / windows_a_day - 3600,
     )

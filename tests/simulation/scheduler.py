@@ -12,7 +12,7 @@ from itertools import count
 from random import Random
 from typing import Protocol
 
-FIRST_IDLE_MS = 100
+FIRST_IDLE_MS = 200
 
 
 class Actor(Protocol):
@@ -97,7 +97,7 @@ class Scheduler:
     def _idle(self, until: int) -> None:
         due = self._agenda[0][0] if self._agenda else until
         self.now = max(self.now, min(due, until, self.now + self._idle_ms))
-        self._idle_ms = min(self.longest_idle_ms, 2 * self._idle_ms)
+        self._idle_ms = min(self.longest_idle_ms, 4 * self._idle_ms)
         self._do_what_is_due()
         self.tick()
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.simulation.faults import CALM, MINUTE_MS, Rates
+from tests.simulation.faults import CALM, HOUR_MS, MINUTE_MS, Rates
 from tests.simulation.fleet_plan import Wish
 from tests.simulation.lines import die
 from tests.simulation.oracle import Violation
@@ -19,7 +19,7 @@ def course(rates: Rates = CALM, **more: object) -> Course:
 
 def rough_and_settled(world: World, of: Course) -> None:
     rough(world, of)
-    settle(world)
+    settle(world, HOUR_MS)
 
 
 @pytest.mark.parametrize("hasty", [True, False])

@@ -18,12 +18,12 @@ from tests.simulation.scenarios import SCENARIOS, SMALL, Scenario
 TREE = Path(__file__).parents[2]
 SHORT = Course(wish=SMALL, rough_ms=10 * MINUTE_MS)
 FLEET = Course(
-    wish=Wish(devices=100, goal=12, quorum=6), rates=Rates(misfortune=0.002), rough_ms=6 * MINUTE_MS, look_every=10
+    wish=Wish(devices=100, goal=12, quorum=6), rates=Rates(misfortune=0.002), rough_ms=4 * MINUTE_MS, look_every=10
 )
 DIGEST = "from tests.simulation.test_simulation import SHORT, run; print(run('again', SHORT).digest)"
 
 
-@pytest.mark.parametrize("seed", ["a", "b", "c"])
+@pytest.mark.parametrize("seed", ["a", "b"])
 def test_a_small_fleet_loses_nothing_in_faults_of_every_kind(seed: str) -> None:
     assert run(seed, SHORT).updates > 0
 
@@ -33,8 +33,8 @@ def test_a_hundred_devices_lose_nothing(seed: str) -> None:
     assert run(seed, FLEET).updates > 0
 
 
-def test_a_hundred_devices_come_back_after_a_day_and_a_week() -> None:
-    assert away("week", 100).virtual_s > 8 * 24 * 3600
+def test_sixty_devices_come_back_after_a_day_and_a_week() -> None:
+    assert away("week", 60).virtual_s > 8 * 24 * 3600
 
 
 def test_the_same_seed_gives_the_same_history_in_any_process() -> None:

@@ -89,7 +89,7 @@ def _crowd(ledger: Ledger, release: Release, members: Sequence[Update]) -> Itera
     Late updates of earlier windows ride along: they are in the crowd, and have not arrived for this window.
     """
     body = body_of(ledger.window_of.get((release.federation, release.window)))
-    own = sum(row.named_window == release.window for row in members)
+    own = min(release.members, sum(row.named_window == release.window for row in members))
     quorum = body["quorum"] if isinstance(body.get("quorum"), int) else 0
     crowd, least = len({row.device for row in members}), rules_of(ledger, release.federation).minimum_crowd
     if release.arrived < max(own, quorum) or crowd < least:

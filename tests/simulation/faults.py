@@ -182,11 +182,17 @@ def _spool_loses(world: "World", faults: Faults) -> None:
 
 
 def _servers_clock_jumps(world: "World", faults: Faults) -> None:
-    world.jump("servers", faults.chance.choice((-DAY_MS, DAY_MS)))
+    _clock_jumps(world, faults, "servers")
 
 
 def _devices_clock_jumps(world: "World", faults: Faults) -> None:
-    world.jump(faults.chance.choice(world.devices).name, faults.chance.choice((-DAY_MS, DAY_MS)))
+    _clock_jumps(world, faults, faults.chance.choice(world.devices).name)
+
+
+def _clock_jumps(world: "World", faults: Faults, machine: str) -> None:
+    """The clock is a day off, and is set right some time later."""
+    world.jump(machine, faults.chance.choice((-DAY_MS, DAY_MS)))
+    world.scheduler.after(faults.chance.randrange(1000, 10 * MINUTE_MS), lambda: world.set_right(machine))
 
 
 MISFORTUNES: "dict[str, Callable[[World, Faults], None]]" = {

@@ -132,7 +132,7 @@ class Federation(RuleBasedStateMachine):
                 judged(self.world.founding.folder, self.world.devices)
 
 
-@pytest.mark.parametrize(("examples", "steps"), [(5, 10)])
+@pytest.mark.parametrize(("examples", "steps"), [(8, 12)])
 def test_whatever_happens_to_a_federation_nothing_is_lost_and_nothing_counts_twice(examples: int, steps: int) -> None:
     bounded = settings(
         max_examples=examples,

@@ -119,11 +119,16 @@ class World:
         self.offsets[machine] += ms
         self.say("clock", machine, ms)
 
+    def set_right(self, machine: str) -> None:
+        """The machine's clock shows the time again."""
+        if self.offsets[machine]:
+            self.jump(machine, -self.offsets[machine])
+
     def heal(self) -> None:
         """Nothing goes wrong from now on: what was away is there, what was off is on, clocks are set right."""
         self.faults.heal()
         for machine in sorted(self.offsets):
-            self.jump(machine, -self.offsets[machine])
+            self.set_right(machine)
         self.store.is_away = False
         self.say("healed")
         for device in self.devices:

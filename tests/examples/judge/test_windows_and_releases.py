@@ -141,6 +141,26 @@ def test_a_release_of_too_few_is_found(tmp_path: Path) -> None:
     assert codes(made, tmp_path) == ["crowd-too-small"]
 
 
+def test_a_release_of_the_updates_of_one_device_is_found(tmp_path: Path) -> None:
+    """The crowd is of devices; a late update of one that sent another is in the sum, and adds nobody."""
+    made = world()
+    for row in made.ledger["updates"]:
+        if row["version"] == 2:
+            row["device"] = "pump-1"
+    assert "crowd-too-small" in codes(made, tmp_path)
+
+
+def test_late_updates_ride_along_and_have_not_arrived(tmp_path: Path) -> None:
+    made = world()
+    rows = [row for row in made.ledger["updates"] if row["version"] == 2 and row["outcome"] == "counted"]
+    own = sum(row["named_window"] == row["window"] for row in rows)
+    assert own < len(rows)
+    made.row("releases", version=2)["arrived"] = own
+    assert codes(made, tmp_path / "all") == []
+    made.row("releases", version=2)["arrived"] = own - 1
+    assert codes(made, tmp_path / "fewer") == ["crowd-too-small"]
+
+
 def test_a_sum_that_could_wrap_is_found(tmp_path: Path) -> None:
     made = world()
     rebody(made, 1, lambda body: body.update(weight_cap=1 << 40))

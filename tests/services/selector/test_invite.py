@@ -72,6 +72,13 @@ def test_the_ledger_is_asked_again_only_when_it_has_not_answered_for_a_while() -
     assert len(openings(*present(6), tick(), tick(1), tick(5.001), tick(6))) == 2
 
 
+def test_a_clock_that_is_set_back_a_day_delays_no_window_by_more_than_what_was_waited_already() -> None:
+    day = 24 * 3600
+    assert openings(*present(2), tick(day), tick(day + 59), tick(), tick(59)) == []
+    assert len(openings(*present(2), tick(day), tick(), tick(60))) == 1
+    assert len(openings(*present(6), tick(day), tick())) == 2  # asked again: what was asked then may be lost
+
+
 def test_who_has_no_budget_left_is_not_asked_for_and_the_ledger_is_asked_again_at_once() -> None:
     poor = Told(Exhausted(devices=("device-1", "device-2")))
     first, second = openings(*present(8), tick(), poor, tick(1))

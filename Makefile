@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check chaos chaos-quick sweep image-check bench bench-quick bench-memory soak accuracy schemas format clean
+.PHONY: help demo up test simulation check chaos chaos-quick sweep image-check bench bench-quick bench-memory soak accuracy schemas format clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ up: $(STAMP)  ## the same system, empty and waiting for your devices
 
 test: $(STAMP)  ## all tests, on two workers: ARGS="-k grid"
 	$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
+
+simulation: $(STAMP)  ## a federation on a virtual clock, seed by seed, then 2,000 devices and a week: ARGS="--seeds 50 --from 100"
+	$(PYTHON) -m tests.simulation --seeds 10 --away 2000 $(ARGS)
 
 check: $(STAMP)  ## lint, format, types, generated files, and the shape of the tree
 	$(PYTHON) -m ruff check

@@ -13,7 +13,6 @@ refused, what we remember is not so: everything in memory is thrown away and the
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import time
 from contextlib import nullcontext
@@ -43,17 +42,19 @@ from mizzle.messages import (
     refers_to,
 )
 from mizzle.moves import Ground, Moved, Tick, Told
+from mizzle.transport.clock import tick
 from mizzle.vocabulary import MOST_SENTENCE
 from services.ledger.engine import Damaged
 from services.pipeline import Hop, hears
 from services.runtime import about
 from services.runtime.about import in_hand
 from services.runtime.metrics import Meters
-from services.runtime.redis_log import Entry, Output, Place, RedisLog
+from services.runtime.redis_log import Entry, Output, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from services.runtime.log import Log
     from services.runtime.payloads import Spool
 
 S = TypeVar("S")
@@ -61,6 +62,7 @@ S = TypeVar("S")
 WAIT_MS: Final = 100
 MOST_TRIES: Final = 3
 PULSE_MS: Final = 1000
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 
 FROM_OUTSIDE: Final = (Enrolment, Presence, Decline, Received, Refusal, Unauthenticated, Verdict)
 
@@ -104,7 +106,7 @@ class Stores:
     `is_older_than` marks the ledger if it has not issued the epoch that it is asked of, and says whether it did.
     """
 
-    log: RedisLog
+    log: Log
     spool: Spool
     issue_epoch: Callable[[], int]
     facts: Callable[[], Iterable[Message]]
@@ -139,11 +141,18 @@ class _Work(Generic[S]):
 class Stage(Generic[S]):
     """One service at work."""
 
-    def __init__(
-        self, service: Service[S], ground: Ground, stores: Stores, batch: int, meters: Meters | None = None
+    def __init__(  # noqa: PLR0913  # the last two have good defaults
+        self,
+        service: Service[S],
+        ground: Ground,
+        stores: Stores,
+        batch: int,
+        meters: Meters | None = None,
+        *,
+        clock: Callable[[], Tick] = tick,
     ) -> None:
-        """A stage that has not begun: nothing is read or written yet."""
-        self._meters = meters or Meters()
+        """A stage that has not begun: nothing is read or written yet. `clock` gives it the time, and chance with it."""
+        self._meters, self._clock = meters or Meters(), clock
         self._service, self._ground, self._stores, self._batch = service, ground, stores, batch
         self._state: S = service.begin(ground)
         self._place = Place(epoch=0, version=0)
@@ -160,20 +169,30 @@ class Stage(Generic[S]):
             Fenced: a successor holds this place; this process has nothing left to do.
             Misconfigured: the ledger is older than what Redis knows.
         """
-        pause_s = 0.05
+        for pause_s in self.turns(stopping):
+            _pause(pause_s * random.uniform(0.5, 1.5), stopping)  # noqa: S311  # jitter, no secret
+
+    def turns(self, stopping: Callable[[], bool]) -> Iterator[float]:
+        """The same one turn at a time, for whoever has its own idea of time: after each, the seconds to wait.
+
+        Raises:
+            Fenced: as `run`.
+        """
+        pause_s = _FIRST_PAUSE_S
         while not stopping():
             try:
                 self._resume()
                 while not stopping():
                     self._turn()
-                    pause_s = 0.05
+                    pause_s = _FIRST_PAUSE_S
+                    yield 0.0
                 self._rest()
             except Away as away:
                 _log.warning("begin again", why=str(away), seconds=pause_s)
                 if isinstance(away, Fenced) and self._superseded():
                     raise
-                _pause(pause_s * random.uniform(0.5, 1.5), stopping)  # noqa: S311  # jitter, no secret
-                pause_s = min(5.0, 2 * pause_s)
+                yield pause_s
+                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
 
     def _resume(self) -> None:
         in_hand(None)
@@ -265,8 +284,8 @@ class Stage(Generic[S]):
         work = _Work(self._state)
         with failpoint("step") if entries else nullcontext():
             self._fold(entries, work)
-        now = round(time.time() * 1000)
-        work.take(self._service.step(self._ground, work.state, Tick(now, os.urandom(32))), None, None)
+        moment = self._clock()
+        work.take(self._service.step(self._ground, work.state, moment), None, None)
         cursors = {**self._cursors, **{entry.stream: entry.id for entry in entries}}
         self._uncommitted += len(entries)
         outputs = work.said or work.booked or work.kept
@@ -275,7 +294,7 @@ class Stage(Generic[S]):
             self._settle(work, cursors)
         self._state, self._cursors = work.state, cursors
         self._meters.took(entries)
-        self._beat(now)
+        self._beat(moment.now)
 
     def _fold(self, entries: Sequence[Entry], work: _Work[S]) -> None:
         for entry in entries:
@@ -362,7 +381,7 @@ class Stage(Generic[S]):
         return self._stores.blob(key) if body is None or not _is_whole(message, key, body) else body
 
     def _beat(self, now: int) -> None:
-        if now - self._beaten < PULSE_MS:
+        if 0 <= now - self._beaten < PULSE_MS:  # a clock that was set back a day must not silence us for one
             return
         self._beaten = now
         # A loop that has nothing to commit would notice neither a successor nor a Redis that has forgotten.

@@ -38,6 +38,9 @@ class Log(Appends, Protocol):
     def holder(self) -> int:
         """The epoch that holds the place now; 0 if nobody does."""
 
+    def fence(self) -> tuple[int, int]:
+        """The epoch and version that a commit must show now; 0 and 0 if nobody holds the place."""
+
     def tries(self, entry: Entry) -> int:
         """How often this entry has been begun, this time included."""
 

@@ -261,8 +261,12 @@ class RedisLog:
 
     def holder(self) -> int:
         """The epoch that holds this hop's place now; 0 if nobody does."""
-        epoch: Any = self._ask(self._client.hget, self._space.place(self._hop.service), "epoch")
-        return int(epoch or 0)
+        return self.fence()[0]
+
+    def fence(self) -> tuple[int, int]:
+        """The epoch and version that a commit must show now; 0 and 0 if nobody holds the place."""
+        held: Any = self._ask(self._client.hmget, self._space.place(self._hop.service), ["epoch", "version"])
+        return int(held[0] or 0), int(held[1] or 0)
 
     def tries(self, entry: Entry) -> int:
         """How often this entry has been begun, this time included; it survives the reader's death."""

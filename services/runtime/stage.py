@@ -384,9 +384,12 @@ class Stage(Generic[S]):
         if 0 <= now - self._beaten < PULSE_MS:  # a clock that was set back a day must not silence us for one
             return
         self._beaten = now
-        # A loop that has nothing to commit would notice neither a successor nor a Redis that has forgotten.
-        if (holder := self._stores.log.holder()) != (ours := self._place.epoch):
-            raise Fenced(f"{self._service.hop.service} is held by epoch {holder or 'none'}, ours is {ours}")
+        # A loop that has nothing to commit would notice no successor, no Redis that has forgotten, and none that went
+        # back in time, whose next entries may have the ids of some that we have read.
+        epoch, version = self._stores.log.fence()
+        if (epoch, version) != (self._place.epoch, self._place.version):
+            held = f"{self._service.hop.service} is held by epoch {epoch or 'none'}, version {version}"
+            raise Fenced(f"{held}; ours are epoch {self._place.epoch}, version {self._place.version}")
         if self._service.is_well():
             self._stores.log.beat(now, self._cursors)
 

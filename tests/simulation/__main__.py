@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from tests.simulation.absence import away
@@ -26,11 +27,12 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     goal = max(3, asked.devices // 4)
     wish = Wish(devices=asked.devices, goal=goal, quorum=max(2, goal // 2))
-    course = Course(wish, Rates(), rough_ms=asked.minutes * MINUTE_MS, look_every=max(1, asked.devices // 10))
+    folds = Course(wish, Rates(), rough_ms=asked.minutes * MINUTE_MS, look_every=max(1, asked.devices // 10))
+    refuses = replace(folds, wish=replace(wish, late="refuse"))
     faults, points = Counter[str](), Counter[str]()
     try:
         for number in range(asked.first, asked.first + asked.seeds):
-            found = _timed(f"seed {number}", partial(run, str(number), course))
+            found = _timed(f"seed {number}", partial(run, str(number), refuses if number % 4 == 3 else folds))
             faults.update(found.faults)
             points.update(found.reached)
         if asked.away:

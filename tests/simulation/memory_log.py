@@ -175,8 +175,13 @@ class MemoryLog:
 
     def holder(self) -> int:
         """As `Log.holder`."""
+        return self.fence()[0]
+
+    def fence(self) -> tuple[int, int]:
+        """As `Log.fence`."""
         self._refuse_away()
-        return self._store.place(self._hop.service).epoch or 0
+        held = self._store.place(self._hop.service)
+        return held.epoch or 0, held.version
 
     def tries(self, entry: Entry) -> int:
         """As `Log.tries`."""

@@ -66,6 +66,9 @@ class PointedLog:
     def holder(self) -> int:
         return self._log.holder()
 
+    def fence(self) -> tuple[int, int]:
+        return self._log.fence()
+
     def tries(self, entry: Entry) -> int:
         return self._log.tries(entry)
 

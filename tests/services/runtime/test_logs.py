@@ -41,9 +41,9 @@ def held(logs: Logs, stream: str, reader: str) -> list[bytes]:
 
 
 def test_a_place_that_nobody_held_begins_at_the_beginning(logs: Logs) -> None:
-    assert logs("releaser").holder() == 0
+    assert (logs("releaser").holder(), logs("releaser").fence()) == (0, (0, 0))
     assert logs("releaser").take(1) == Place(epoch=1, version=1, state=None, cursors=BEFORE)
-    assert logs("releaser").holder() == 1
+    assert (logs("releaser").holder(), logs("releaser").fence()) == (1, (1, 1))
 
 
 def test_what_was_committed_is_there_for_the_next_holder(logs: Logs) -> None:
@@ -51,6 +51,7 @@ def test_what_was_committed_is_there_for_the_next_holder(logs: Logs) -> None:
     cursors = {"combined": "5-1", "released": "0-0"}
     place = ours.commit(ours.take(1), b"state", cursors)
     assert place == Place(1, 2, b"state", cursors)
+    assert logs("releaser").fence() == (1, 2)
     assert logs("releaser").take(2) == Place(2, 3, b"state", cursors)
 
 

@@ -8,7 +8,8 @@
 
 At the third time something else dies at the same moment, so that what is in flight is lost as well: the broker with
 devices and gateway, Redis with the others. Without an append-only file Redis dies at the first time, too, and then
-everything is begun from the ledger.
+everything is begun from the ledger. What was in it, devices send again: after five to fifteen seconds, or as soon as
+they have a new line. At the first time the lines are cut for a moment, which is the one; at the third it is the other.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from mizzle.errors import Away, Misconfigured
 from mizzle.failpoints import COUNTS, VARIABLE
 from services.local.broker import brokers
 from services.local.chaos import OK, UNHEALTHY, WRONG
+from services.local.faults import Mode
 from services.local.federation import SERVICES
 from services.local.janitor import workplace
 from services.local.judgement import judged
@@ -209,6 +211,8 @@ def _walked(there: Ordeal, case: Case, patience_s: float) -> Outcome:
     died = _dead(there, case, patience_s)
     for name in filter(None, (case.beside, case.process)):
         there.restart(name, {})
+    if case.beside and case.nth == FIRST:
+        _cut_lines(there)
     if died.unwell:
         return died
     try:
@@ -235,6 +239,12 @@ def _dead(there: Ordeal, case: Case, patience_s: float) -> Outcome:
 
 def _lines(counts: Path) -> list[str]:
     return counts.read_text().splitlines() if counts.exists() else []
+
+
+def _cut_lines(there: Ordeal) -> None:
+    """Let devices lose their lines to the broker, and find new ones."""
+    for mode, name in product((Mode.CUT, Mode.PASS_ON), there.fleets):
+        there.ways[name].switch(mode)
 
 
 def _fallen(there: Ordeal) -> str:

@@ -7,7 +7,6 @@ So a batch that is booked again after a crash changes nothing and says the same.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -26,9 +25,10 @@ from services.privacy_accountant import admission, closing, enrolment, opening
 from services.privacy_accountant.charge import terms_of
 from services.privacy_accountant.page import Page
 from services.runtime.about import in_hand
+from services.runtime.stage import wall_clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mizzle.messages import Message
     from mizzle.moves import Ground, Told
@@ -41,8 +41,12 @@ UNAUTHENTICATED: Final = "delivery.unauthenticated"
 _log = structlog.get_logger()
 
 
-def book(ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking]) -> list[Message]:
+def book(
+    ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking], clock: Callable[[], int] = wall_clock
+) -> list[Message]:
     """Write the bookings in one transaction of the writer's `epoch`, and give what is to be said, in their order.
+
+    The clock is read once, inside the transaction.
 
     Raises:
         Fenced: a successor writes. Away: the ledger's file cannot be written. In both cases nothing was.
@@ -51,7 +55,7 @@ def book(ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking]
         return []
     said: list[Message] = []
     with ledger.write(epoch) as tx:
-        page = Page(tx, ground, terms_of(ground.plan, ground.epoch), round(time.time() * 1000))
+        page = Page(tx, ground, terms_of(ground.plan, ground.epoch), clock())
         tally = deliveries.begin(tx, page.federation)
         for booking in bookings:
             in_hand(booking.told.message)

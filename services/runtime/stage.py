@@ -88,15 +88,30 @@ class Service(Generic[S]):
     is_well: Callable[[], bool] = lambda: True
 
 
+def wall_clock() -> int:
+    """Milliseconds since 1970-01-01 UTC."""
+    return round(time.time() * 1000)
+
+
+def fresh_entropy() -> bytes:
+    """32 bytes from the operating system that nobody has seen."""
+    return os.urandom(32)
+
+
 @dataclass(frozen=True)
 class Stores:
-    """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger."""
+    """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger.
+
+    `clock` and `entropy` are what its ticks carry.
+    """
 
     log: RedisLog
     spool: Spool
     issue_epoch: Callable[[], int]
     facts: Callable[[], Iterable[Message]]
     blob: Callable[[bytes], bytes | None]
+    clock: Callable[[], int] = wall_clock
+    entropy: Callable[[], bytes] = fresh_entropy
 
 
 @dataclass
@@ -228,8 +243,8 @@ class Stage(Generic[S]):
             told = self._told(message)
             work.take(self._service.step(self._ground, work.state, told), told, entry)
         in_hand(None)
-        now = round(time.time() * 1000)
-        work.take(self._service.step(self._ground, work.state, Tick(now, os.urandom(32))), None, None)
+        now = self._stores.clock()
+        work.take(self._service.step(self._ground, work.state, Tick(now, self._stores.entropy())), None, None)
         cursors = {**self._cursors, **{entry.stream: entry.id for entry in entries}}
         self._uncommitted += len(entries)
         outputs = work.said or work.booked or work.kept

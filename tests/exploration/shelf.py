@@ -78,6 +78,10 @@ class Shelf:
             self._said[page, asked, now] = after, tuple(map(encode, said))
         return self._said[page, asked, now]
 
+    def has_ended(self, page: int) -> bool:
+        """Whether the window has."""
+        return all(row["state"] != "open" for row in self.pages[page].rows["windows"])
+
     def facts(self, page: int) -> tuple[bytes, ...]:
         """What a service that resumes is told."""
         if page not in self._facts:

@@ -27,9 +27,6 @@ Question = tuple[Any, ...]
 EFFECTS = frozenset({"take", "put", "book", "tell", "commit", "append", "discard"})
 """The questions that change the world; all others look at it."""
 
-CAREFUL = 9
-"""A loop that takes entries one at a time for longer than anything lasts here."""
-
 _decoded = lru_cache(maxsize=None)(decode_between_services)
 
 
@@ -41,7 +38,6 @@ class Memory(NamedTuple):
     version: int
     cursors: tuple[tuple[str, str], ...]
     uncommitted: int
-    careful: int
 
 
 class End(NamedTuple):
@@ -75,6 +71,7 @@ class Turns:
     def __init__(self, service: Service[Any], ground: Ground, kind: type[Stage[Any]] = Stage) -> None:
         """Nothing was seen yet; `kind` is the loop."""
         self._service, self._ground, self._kind = service, ground, kind
+        self._batch = 1
         self._fresh = service.begin(ground)
         self._roots: dict[Memory | None, int] = {}
         self._began: list[Memory | None] = []  # by node
@@ -134,12 +131,12 @@ class Turns:
             hands.book if service.book else None,
             hands.tell if service.tell else None,
         )
-        made = self._kind(service, self._ground, stores, batch=1)
+        made = self._kind(service, self._ground, stores, batch=self._batch)
         if memory is not None:
             made._state = recalled(memory.state, self._fresh)
             made._place = Place(memory.epoch, memory.version)
             made._cursors = dict(memory.cursors)
-            made._uncommitted, made._careful = memory.uncommitted, memory.careful
+            made._uncommitted = memory.uncommitted
         return made
 
     def _child(self, node: int, answer: Any) -> int:
@@ -242,7 +239,6 @@ def _remembered(running: Stage[Any]) -> Memory:
         version=place.version,
         cursors=tuple(running._cursors.items()),
         uncommitted=min(running._uncommitted, 1),
-        careful=min(running._careful, CAREFUL),
     )
 
 

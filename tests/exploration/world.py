@@ -5,6 +5,7 @@ whole, unless a fault interrupts it: a process may die after any of its effects,
 and wake whenever it likes, with a successor or without. How many faults of which kind there are is part of the world.
 """
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -21,6 +22,7 @@ from services.releaser import release
 from services.runtime.stage import Service, Stage
 from tests.exploration import claims, streams
 from tests.exploration.claims import Broken
+from tests.exploration.plain import plain
 from tests.exploration.shelf import Book, Shelf, book
 from tests.exploration.small import DEVICES, PHASE_MS, START, ground_of
 from tests.exploration.streams import NAMES, READS, SERVICES, Fence, Held, Streams
@@ -132,10 +134,11 @@ class Explored:
         self.redis: Kept[Streams] = Kept()
         self._bodies = {device.update: device.payload for device in self.devices.values()}
         self._sums: set[int] = set()
+        self._plainest: dict[Any, tuple[int, tuple[int, ...], tuple[int, ...]]] = {}
 
     def first(self, left: Faults) -> World:
-        """Nobody runs; both updates lie in their outboxes, and their window is open."""
-        return World(
+        """All services run; both updates lie in their outboxes, and their window is open."""
+        world = World(
             page=self.shelf.first,
             redis=self.redis.number(Streams()),
             spool=frozenset(),
@@ -148,6 +151,9 @@ class Explored:
             phase=0,
             left=left,
         )
+        for name in SERVICES:
+            world = self.turn(world, name)
+        return world
 
     def is_over(self, world: World) -> bool:
         """Whether every update has its outcome, and its device the receipt."""
@@ -168,7 +174,7 @@ class Explored:
                 yield Move(f"{device} sends its update again", self.sent(world, device).world._replace(left=left))
         if left := world.left.without("empty"):
             emptied = self.redis.number(streams.emptied(self.redis.values[world.redis]))
-            yield Move("Redis is emptied", world._replace(redis=emptied, left=left))
+            yield Move("Redis is emptied", self._plain(world._replace(redis=emptied, left=left)))
         if world.carried and (left := world.left.without("lose")):
             yield Move("the broker loses what it holds", world._replace(carried=frozenset(), left=left))
         if world.left.deadlines:
@@ -178,7 +184,7 @@ class Explored:
     def turn(self, world: World, name: str) -> World:
         """The world after a whole turn of a service."""
         steps, end = self._walk(world, name, world.processes[SERVICES.index(name)])
-        return self._settled(self._with(steps[-1].world, name, end.memory), name)
+        return self._plain(self._with(steps[-1].world, name, end.memory))
 
     def woken(self, world: World) -> Move:
         """The twin wakes and ends its turn; whoever is not fenced goes on, if it has no successor."""
@@ -189,9 +195,9 @@ class Explored:
             steps, end = self._walk(world._replace(twin=None), name, node)
         after = steps[-1].world
         if end.memory is not None and world.processes[SERVICES.index(name)] == self.turns[name].root(None):
-            return Move(words, self._with(after, name, end.memory))
+            return Move(words, self._plain(self._with(after, name, end.memory)))
         twin = (name, self.turns[name].root(end.memory)) if end.memory is not None else None
-        return Move(words, after._replace(twin=twin))
+        return Move(words, self._plain(after._replace(twin=twin)))
 
     def sent(self, world: World, device: str) -> Move:
         """A device sends its update, unless it has let go of it."""
@@ -204,17 +210,18 @@ class Explored:
 
     def taken_in(self, world: World, device: str) -> World:
         """The gateway stores an update's payload, appends its header, and acknowledges."""
-        return self._appended(self._stored(world, device), device)._replace(carried=world.carried - {device})
+        taken = self._appended(self._stored(world, device), device)
+        return self._plain(taken._replace(carried=world.carried - {device}))
 
     def _taken_in(self, world: World, device: str) -> Iterator[Move]:
         yield Move(f"the gateway takes in the update of {device}", self.taken_in(world, device))
         if left := world.left.without("crash"):
-            dead = self._with(world, GATEWAY, None)._replace(left=left)
+            dead = self._plain(self._with(world, GATEWAY, None)._replace(left=left))
             stored = self._stored(dead, device)
             yield Move(f"the gateway dies: the payload of {device} is stored, its header is on no stream", stored)
             yield Move(
                 f"the gateway dies: the update of {device} is on its stream and not acknowledged",
-                self._appended(stored, device),
+                self._plain(self._appended(stored, device)),
             )
 
     def _stored(self, world: World, device: str) -> World:
@@ -232,7 +239,7 @@ class Explored:
         words = f"{name} turns" if is_running else f"{name} starts"
         with _told(words):
             steps, end = self._walk(world, name, node)
-        after = self._settled(self._with(steps[-1].world, name, end.memory), name)
+        after = self._plain(self._with(steps[-1].world, name, end.memory))
         if after != world:
             yield Move(f"{words}{_about(steps)}", after)
         if left := world.left.without("crash"):
@@ -242,11 +249,11 @@ class Explored:
 
     def _dead(self, world: World, name: str, steps: list[Step], left: Faults, *, is_running: bool) -> Iterator[Move]:
         if is_running:
-            yield Move(f"{name} dies between two turns", self._with(world, name, None)._replace(left=left))
+            yield Move(f"{name} dies between two turns", self._plain(self._with(world, name, None)._replace(left=left)))
         before = world
         for step in steps:
             if step.world != before:
-                after = self._settled(self._with(step.world, name, None), name)
+                after = self._plain(self._with(step.world, name, None))
                 yield Move(f"{name} dies after its {_worded(step.question)}", after._replace(left=left))
             before = step.world
 
@@ -267,17 +274,20 @@ class Explored:
         at, node = SERVICES.index(name), self.turns[name].root(memory)
         return world._replace(processes=(*world.processes[:at], node, *world.processes[at + 1 :]))
 
-    def _settled(self, world: World, name: str) -> World:
-        """The same world with the least version that tells as much: it is compared with its own and nothing else."""
-        if world.twin is not None and world.twin[0] == name:
-            return world
-        at, redis = SERVICES.index(name), self.redis.values[world.redis]
-        held, memory = redis.places[at], self.turns[name].memory(world.processes[at])
-        if held is None or (memory is not None and (memory.epoch, memory.version) != held[:2]):
-            return world
-        places = (*redis.places[:at], held._replace(version=1), *redis.places[at + 1 :])
-        world = world._replace(redis=self.redis.number(redis._replace(places=places)))
-        return self._with(world, name, memory._replace(version=1)) if memory else world
+    def _plain(self, world: World) -> World:
+        """The same world in its plainest numbers."""
+        key = (world.redis, world.processes, world.epochs, world.twin)
+        if key not in self._plainest:
+            self._plainest[key] = self._plainer(world)
+        redis, processes, epochs = self._plainest[key]
+        return world._replace(redis=redis, processes=processes, epochs=epochs)
+
+    def _plainer(self, world: World) -> tuple[int, tuple[int, ...], tuple[int, ...]]:
+        memories = tuple(self.turns[name].memory(node) for name, node in zip(SERVICES, world.processes, strict=True))
+        stopped = world.twin[0] if world.twin else None
+        redis, memories, epochs = plain(self.redis.values[world.redis], memories, world.epochs, stopped)
+        processes = tuple(self.turns[name].root(one) for name, one in zip(SERVICES, memories, strict=True))
+        return self.redis.number(redis), processes, epochs
 
     def _walk(self, world: World, name: str, node: int) -> tuple[list[Step], Any]:
         return self.turns[name].walk(node, world, lambda now, question: self._perform(now, name, question))
@@ -301,10 +311,14 @@ class Explored:
         return world, self.shelf.blob(world.page, digest)
 
     def _on_clock(self, world: World, name: str) -> tuple[World, int]:
-        return world, START + PHASE_MS * world.phase + world.epochs[SERVICES.index(name)]
+        # Only the aggregator waits for a deadline. To the others the window's end is when time has passed.
+        is_later = world.phase if name == "aggregator" else self.shelf.has_ended(world.page)
+        return world, START + PHASE_MS * is_later
 
-    def _on_entropy(self, world: World, name: str) -> tuple[World, bytes]:
-        return world, bytes([world.epochs[SERVICES.index(name)], world.phase]) * 16
+    def _on_entropy(self, world: World, _name: str) -> tuple[World, bytes]:
+        # Once there is an aggregate, other bytes: what is made again is made otherwise.
+        made = sorted(world.spool.difference(device.update for device in self.devices.values()))
+        return world, hashlib.sha256(b"".join(made)).digest()
 
     def _on_take(self, world: World, name: str, epoch: int) -> tuple[World, Any]:
         redis, held = streams.take(self.redis.values[world.redis], name, epoch)

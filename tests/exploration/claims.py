@@ -22,8 +22,8 @@ from tests.exploration.small import Device
 MODEL_SIZE = 4
 
 
-class Broken(Exception):  # noqa: N818  # it says what happened
-    """A claim does not hold."""
+class Broken(BaseException):  # noqa: N818  # it says what happened
+    """A claim does not hold. It is no `Exception`, since the loop that is explored takes those for poison."""
 
     def __init__(self, claim: str, why: str) -> None:
         """The claim's number in INVARIANTS, and what was seen."""

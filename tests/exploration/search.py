@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tests.exploration.claims import Broken
 from tests.exploration.small import DEVICES
 from tests.exploration.streams import SERVICES
-from tests.exploration.world import RAN_OUT, Explored, Faults, World
+from tests.exploration.world import RAN_OUT, Explored, Faults, Move, World
 
 
 @dataclass
@@ -57,35 +57,43 @@ def ends(explored: Explored, world: World, good: set[World]) -> None:
     """Return if every update gets its receipt from here on without another fault; `good` are worlds that do (I31).
 
     Raises:
-        Broken: it does not.
+        Broken: it does not, or a claim is broken on the way.
     """
     world = world._replace(left=Faults())
-    passed: list[World] = []
-    until = world.phase + RAN_OUT
-    while world not in good and not explored.is_over(world):
-        passed.append(world)
-        world = fair(explored, world)
-        if world.phase > until:
-            waits = [device for device, receipt in zip(DEVICES, world.receipts, strict=True) if receipt is None]
-            broken = Broken("I31", f"{RAN_OUT} deadlines later {' and '.join(waits)} had no receipt")
-            broken.add_note("no fault comes any more: all turn, devices send again, deadlines pass")
-            raise broken
+    passed, until = dict[World, str](), world.phase + RAN_OUT
+    try:
+        while world not in good and not explored.is_over(world):
+            passed[world] = ""
+            passed[world], world = fair(explored, world)
+            if world.phase > until or world in passed:
+                raise _unended(world, in_circles=world in passed)
+    except Broken as broken:
+        told = [*filter(None, passed.values()), *getattr(broken, "__notes__", [])]
+        broken.__notes__ = ["no fault comes from here on", *told]
+        raise
     good.update(passed)
 
 
-def fair(explored: Explored, world: World) -> World:
+def fair(explored: Explored, world: World) -> Move:
     """What happens next where nothing goes wrong: everybody turns; when nothing moves, devices send and time passes."""
     for name in SERVICES:
-        if (after := explored.turn(world, name)) != world:
-            return after
+        move = explored.turn(world, name)
+        if move.world != world:
+            return move
     if world.twin is not None:
-        return explored.woken(world).world
+        return explored.woken(world)
     for device in sorted(world.carried):
         return explored.taken_in(world, device)
     for device, receipt in zip(DEVICES, world.receipts, strict=True):
         if receipt is None and explored.holds(world, device):
             world = explored.sent(world, device).world
-    return world._replace(phase=world.phase + 1)
+    return Move("nothing moves: who has no receipt sends again, and a deadline passes", explored.later(world))
+
+
+def _unended(world: World, *, in_circles: bool) -> Broken:
+    waits = [device for device, receipt in zip(DEVICES, world.receipts, strict=True) if receipt is None]
+    when = "all go round in circles" if in_circles else f"{RAN_OUT} deadlines have passed"
+    return Broken("I31", f"{when}, and {' and '.join(waits)} got no receipt")
 
 
 def _way(came: dict[World, tuple[World, str] | None], world: World) -> list[str]:

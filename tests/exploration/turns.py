@@ -53,6 +53,10 @@ class Refusal(NamedTuple):
     error: type[Away]
 
 
+class Unanswered(BaseException):  # noqa: N818  # it says what happened
+    """The explorer itself is at fault: it could not answer a question."""
+
+
 class Step(NamedTuple):
     """A question, the node at which it was asked, and the world once it is answered."""
 
@@ -96,7 +100,10 @@ class Turns:
         def ask(question: Question) -> Any:
             nonlocal node, world
             self._asked[node] = question
-            after, answer = perform(world, question)
+            try:
+                after, answer = perform(world, question)
+            except Exception as error:  # the loop would take it for poison, and go on
+                raise Unanswered(question[0]) from error
             steps.append(Step(node, question, after))
             world, node = after, self._child(node, answer)
             return answer

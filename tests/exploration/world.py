@@ -152,7 +152,7 @@ class Explored:
             left=left,
         )
         for name in SERVICES:
-            world = self.turn(world, name)
+            world = self.turn(world, name).world
         return world
 
     def is_over(self, world: World) -> bool:
@@ -179,12 +179,19 @@ class Explored:
             yield Move("the broker loses what it holds", world._replace(carried=frozenset(), left=left))
         if world.left.deadlines:
             left = world.left._replace(deadlines=world.left.deadlines - 1)
-            yield Move("the deadline passes", world._replace(phase=world.phase + 1, left=left))
+            yield Move("the deadline passes", self.later(world)._replace(left=left))
 
-    def turn(self, world: World, name: str) -> World:
-        """The world after a whole turn of a service."""
-        steps, end = self._walk(world, name, world.processes[SERVICES.index(name)])
-        return self._plain(self._with(steps[-1].world, name, end.memory))
+    def turn(self, world: World, name: str) -> Move:
+        """A whole turn of a service."""
+        node = world.processes[SERVICES.index(name)]
+        words = f"{name} {'starts' if node == self.turns[name].root(None) else 'turns'}"
+        with _told(words):
+            steps, end = self._walk(world, name, node)
+        return Move(f"{words}{_about(steps)}", self._plain(self._with(steps[-1].world, name, end.memory)))
+
+    def later(self, world: World) -> World:
+        """The same world when a deadline has passed."""
+        return world._replace(phase=world.phase + 1)
 
     def woken(self, world: World) -> Move:
         """The twin wakes and ends its turn; whoever is not fenced goes on, if it has no successor."""
@@ -208,13 +215,14 @@ class Explored:
         """Whether the device still has its update, and so sends it again."""
         return self.system.clears == "receipt" or device not in world.sent
 
-    def taken_in(self, world: World, device: str) -> World:
+    def taken_in(self, world: World, device: str) -> Move:
         """The gateway stores an update's payload, appends its header, and acknowledges."""
         taken = self._appended(self._stored(world, device), device)
-        return self._plain(taken._replace(carried=world.carried - {device}))
+        after = self._plain(taken._replace(carried=world.carried - {device}))
+        return Move(f"the gateway takes in the update of {device}", after)
 
     def _taken_in(self, world: World, device: str) -> Iterator[Move]:
-        yield Move(f"the gateway takes in the update of {device}", self.taken_in(world, device))
+        yield self.taken_in(world, device)
         if left := world.left.without("crash"):
             dead = self._plain(self._with(world, GATEWAY, None)._replace(left=left))
             stored = self._stored(dead, device)
@@ -234,14 +242,12 @@ class Explored:
 
     def _turned(self, world: World, name: str) -> Iterator[Move]:
         """A turn of a service: a whole one, or one that is interrupted."""
+        move = self.turn(world, name)
+        if move.world != world:
+            yield move
         node = world.processes[SERVICES.index(name)]
         is_running = node != self.turns[name].root(None)
-        words = f"{name} turns" if is_running else f"{name} starts"
-        with _told(words):
-            steps, end = self._walk(world, name, node)
-        after = self._plain(self._with(steps[-1].world, name, end.memory))
-        if after != world:
-            yield Move(f"{words}{_about(steps)}", after)
+        steps, _ = self._walk(world, name, node)
         if left := world.left.without("crash"):
             yield from self._dead(world, name, steps, left, is_running=is_running)
         if world.twin is None and (left := world.left.without("stop")):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
+from mizzle.plan import Plan
 from tests.exploration.search import explore
 from tests.exploration.small import plan_of
 from tests.exploration.world import Explored, Faults, System
@@ -18,14 +19,13 @@ from tests.exploration.wrong import WRONG
 BOUNDS = {
     "a deadline": Faults(),
     "a deadline, and a crash after any effect": Faults(crash=1),
-    "a deadline, and a process that is stopped anywhere": Faults(stop=1),
-    "a crash, and a process that is stopped anywhere": Faults(crash=1, stop=1, deadlines=0),
+    "a process that is stopped anywhere": Faults(stop=1, deadlines=0),
     "Redis is emptied": Faults(empty=1, deadlines=0),
     "a deadline, and an update that comes twice or is lost": Faults(repeat=1, lose=1, together=1),
 }
 PLANS = {
     "late ones wait": plan_of(late="fold"),
-    "a quorum of two": plan_of(quorum=2),
+    "both are a quorum": plan_of(quorum=2),
 }
 
 
@@ -41,6 +41,13 @@ def _quiet() -> Iterator[None]:
 @pytest.mark.parametrize("faults", BOUNDS.values(), ids=BOUNDS.keys())
 def test_nothing_is_lost_or_doubled_whatever_happens_within(faults: Faults) -> None:
     report = explore(Explored(System(), plan_of()), faults)
+    print(report)  # noqa: T201  # the figures
+    assert report.broken is None, report
+
+
+@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
+def test_nor_in_another_plan(plan: Plan) -> None:
+    report = explore(Explored(System(), plan), Faults(repeat=1))
     print(report)  # noqa: T201  # the figures
     assert report.broken is None, report
 

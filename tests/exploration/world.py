@@ -134,6 +134,7 @@ class Explored:
         self.redis: Kept[Streams] = Kept()
         self._bodies = {device.update: device.payload for device in self.devices.values()}
         self._sums: set[int] = set()
+        self._turned_already: dict[tuple[str, World], tuple[Move, list[Step]]] = {}
         self._plainest: dict[Any, tuple[int, tuple[int, ...], tuple[int, ...]]] = {}
 
     def first(self, left: Faults) -> World:
@@ -183,11 +184,23 @@ class Explored:
 
     def turn(self, world: World, name: str) -> Move:
         """A whole turn of a service."""
+        return self._turn(world, name)[0]
+
+    def _turn(self, world: World, name: str) -> tuple[Move, list[Step]]:
+        """A whole turn and its steps, which are the same whatever devices and broker hold and may befall."""
+        inside = world._replace(sent=_NOBODY, carried=_NOBODY, left=_NO_FAULTS)
+        if (name, inside) not in self._turned_already:
+            self._turned_already[name, inside] = self._turn_inside(inside, name)
+        move, steps = self._turned_already[name, inside]
+        return Move(move.words, _outside(move.world, world)), steps
+
+    def _turn_inside(self, world: World, name: str) -> tuple[Move, list[Step]]:
         node = world.processes[SERVICES.index(name)]
         words = f"{name} {'starts' if node == self.turns[name].root(None) else 'turns'}"
         with _told(words):
             steps, end = self._walk(world, name, node)
-        return Move(f"{words}{_about(steps)}", self._plain(self._with(steps[-1].world, name, end.memory)))
+        after = self._plain(self._with(steps[-1].world, name, end.memory))
+        return Move(words if after == world else words + _about(steps), after), steps
 
     def later(self, world: World) -> World:
         """The same world when a deadline has passed."""
@@ -201,10 +214,13 @@ class Explored:
         with _told(words):
             steps, end = self._walk(world._replace(twin=None), name, node)
         after = steps[-1].world
-        if end.memory is not None and world.processes[SERVICES.index(name)] == self.turns[name].root(None):
-            return Move(words, self._plain(self._with(after, name, end.memory)))
-        twin = (name, self.turns[name].root(end.memory)) if end.memory is not None else None
-        return Move(words, self._plain(after._replace(twin=twin)))
+        if end.memory is None:
+            return Move(words, self._plain(after))
+        if world.processes[SERVICES.index(name)] != self.turns[name].root(None):
+            broken = Broken("I6", f"{name} has a successor, and nothing has told it at the end of its turn")
+            broken.add_note(words)
+            raise broken
+        return Move(words, self._plain(self._with(after, name, end.memory)))
 
     def sent(self, world: World, device: str) -> Move:
         """A device sends its update, unless it has let go of it."""
@@ -242,12 +258,11 @@ class Explored:
 
     def _turned(self, world: World, name: str) -> Iterator[Move]:
         """A turn of a service: a whole one, or one that is interrupted."""
-        move = self.turn(world, name)
+        move, steps = self._turn(world, name)
         if move.world != world:
             yield move
         node = world.processes[SERVICES.index(name)]
         is_running = node != self.turns[name].root(None)
-        steps, _ = self._walk(world, name, node)
         if left := world.left.without("crash"):
             yield from self._dead(world, name, steps, left, is_running=is_running)
         if world.twin is None and (left := world.left.without("stop")):
@@ -256,10 +271,10 @@ class Explored:
     def _dead(self, world: World, name: str, steps: list[Step], left: Faults, *, is_running: bool) -> Iterator[Move]:
         if is_running:
             yield Move(f"{name} dies between two turns", self._plain(self._with(world, name, None)._replace(left=left)))
-        before = world
+        before = None
         for step in steps:
-            if step.world != before:
-                after = self._plain(self._with(step.world, name, None))
+            if step.question[0] in EFFECTS and step.world != before:
+                after = _outside(self._plain(self._with(step.world, name, None)), world)
                 yield Move(f"{name} dies after its {_worded(step.question)}", after._replace(left=left))
             before = step.world
 
@@ -272,7 +287,7 @@ class Explored:
             yield Move(f"{name} is stopped between two turns", stopped)
         for step in steps:
             if step.question[0] in EFFECTS:
-                stopped = self._with(before, name, None)._replace(twin=(name, step.node), left=left)
+                stopped = _outside(self._with(before, name, None), world)._replace(twin=(name, step.node), left=left)
                 yield Move(f"{name} is stopped before its {_worded(step.question)}", stopped)
             before = step.world
 
@@ -398,6 +413,15 @@ class _told:  # noqa: N801  # read as a word: with _told(...)
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, Broken):
             error.add_note(self._words)
+
+
+_NOBODY: frozenset[str] = frozenset()
+_NO_FAULTS = Faults()
+
+
+def _outside(world: World, like: World) -> World:
+    """The world with devices, broker and what may befall as in another."""
+    return world._replace(sent=like.sent, carried=like.carried, left=like.left)
 
 
 def _numbers(cursors: Any) -> dict[str, int]:

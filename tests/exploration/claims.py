@@ -22,7 +22,7 @@ from tests.exploration.small import Device
 MODEL_SIZE = 4
 
 
-class Broken(BaseException):  # noqa: N818  # it says what happened
+class Broken(BaseException):  # it says what happened
     """A claim does not hold. It is no `Exception`, since the loop that is explored takes those for poison."""
 
     def __init__(self, claim: str, why: str) -> None:
@@ -46,7 +46,9 @@ def is_accounted_for(page: Page) -> None:
     ended = [row for row in updates if row["outcome"] != "open"]
     firsts = sum(row["count"] for row in page.rows["deliveries"] if row["kind"] == "first")
     if page.difference or firsts != len(updates) or any(row["receipt"] is None for row in ended):
-        raise Broken("I2", f"{firsts} first deliveries, {len(updates)} admitted; the ledger's own sum: {page.difference}")
+        raise Broken(
+            "I2", f"{firsts} first deliveries, {len(updates)} admitted; the ledger's own sum: {page.difference}"
+        )
 
 
 def is_charged_by_key(page: Page) -> None:
@@ -64,7 +66,7 @@ def is_charged_by_key(page: Page) -> None:
 
 
 def is_charged_before_release(page: Page) -> None:
-    """I17: whoever is counted in a release has a settled charge that names it, and it has as many members as it says."""
+    """I17: whoever is counted in a release has a settled charge that names it; it has the members it says."""
     settled = {row["update"]: row["version"] for row in page.rows["charges"] if row["state"] == "settled"}
     members = [row for row in page.rows["updates"] if row["outcome"] == "counted"]
     free = [row["device"] for row in members if settled.get(row["id"]) != row["version"]]

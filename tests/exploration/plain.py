@@ -31,12 +31,8 @@ def plain(
         names = READS[service]
         places.append(held and held._replace(cursors=tuple(map(_rank, _of(lines, names, kept), held.cursors))))
         plainer.append(memory and _moved(memory, lines, kept))
-    tries = tuple(
-        (service, name, _rank(None if name in kept else lines[name], number), count)
-        for service, name, number, count in streams.tries
-    )
     renumbered = tuple(line if name in kept else _renumbered(line) for name, line in lines.items())
-    return Streams(tuple(places), renumbered, tries), tuple(plainer), tuple(epoch for *_, epoch in ours)
+    return Streams(tuple(places), renumbered), tuple(plainer), tuple(epoch for *_, epoch in ours)
 
 
 def _recounted(held: Held | None, memory: Memory | None, epoch: int) -> tuple[Held | None, Memory | None, int]:

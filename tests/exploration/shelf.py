@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import insert, select
 
 from mizzle.codec import decode_between_services, encode
-from mizzle.errors import Fenced
 from mizzle.moves import Told
 from mizzle.plan import Plan
 from services.ledger import blobs, conservation, enrolments, federations
@@ -39,6 +38,10 @@ class Page(NamedTuple):
     file: bytes
     rows: Rows
     difference: int
+
+
+class Unfenced(Exception):  # it says what happened
+    """The ledger's own fence does not hold."""
 
 
 class Shelf:
@@ -99,13 +102,9 @@ class Shelf:
     def _refused(self, page: int, asked: Asked, now: int) -> tuple[int, tuple[bytes, ...]]:
         """What a writer of an older epoch gets; the page stays, or else the fence of the ledger is broken."""
         with self._open(page):
-            try:
-                self._book(self._ledger, self._ground, 0, [_booking(*one) for one in asked], lambda: now)
-            except Fenced:
-                raise
-            finally:
-                self._shown = -1
-        raise AssertionError("an older epoch wrote to the ledger")
+            self._shown = -1
+            self._book(self._ledger, self._ground, 0, [_booking(*one) for one in asked], lambda: now)
+        raise Unfenced(f"the ledger took bookings of an older epoch on page {page}")
 
     @contextmanager
     def _open(self, page: int) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Redis as a value: places, streams and tries, with the rules of `services.runtime.redis_log`, one function each.
+"""Redis as a value: places and streams, with the rules of `services.runtime.redis_log`, one function each.
 
 `test_streams.py` holds these rules to the real scripts on a real Redis. Streams that nobody reads here are not kept.
 Entries are numbered; the entry n of the real thing is `n-0`. Emptied, Redis goes on counting, as its clock does.
@@ -34,11 +34,10 @@ class Line(NamedTuple):
 
 
 class Streams(NamedTuple):
-    """All of Redis: a place for each service, a line for each name, and the entries that were begun and not ended."""
+    """All of Redis: a place for each service, and a line for each name."""
 
     places: tuple[Held | None, ...] = (None,) * len(SERVICES)
     lines: tuple[Line, ...] = (Line(),) * len(NAMES)
-    tries: tuple[tuple[str, str, int, int], ...] = ()
 
 
 Fence = Callable[[Held | None, int, int], bool]
@@ -75,7 +74,7 @@ def read(streams: Streams, cursors: Mapping[str, int], count: int) -> tuple[tupl
     )
 
 
-def commit(  # noqa: PLR0913  # what the script is given
+def commit(  # noqa: PLR0913, PLR0917  # what the script is given
     streams: Streams,
     service: str,
     fence: tuple[int, int],
@@ -89,9 +88,7 @@ def commit(  # noqa: PLR0913  # what the script is given
     if not allows(held, *fence):
         raise Fenced(f"the state was replaced by {held[:2] if held else 'nobody'}, ours is {fence}")
     committed = Held(fence[0], fence[1] + 1, state, tuple(cursors[name] for name in READS[service]))
-    streams = append(_placed(streams, service, committed), outputs)
-    tries = tuple(one for one in streams.tries if one[0] != service or one[2] > cursors[one[1]])
-    return _trimmed(streams._replace(tries=tries), READS[service])
+    return _trimmed(append(_placed(streams, service, committed), outputs), READS[service])
 
 
 def append(streams: Streams, outputs: Sequence[tuple[str, bytes]]) -> Streams:
@@ -102,13 +99,6 @@ def append(streams: Streams, outputs: Sequence[tuple[str, bytes]]) -> Streams:
             entries, last = lines[NAMES.index(name)]
             lines[NAMES.index(name)] = Line((*entries, (last + 1, body)), last + 1)
     return streams._replace(lines=tuple(lines))
-
-
-def tried(streams: Streams, service: str, stream: str, number: int) -> tuple[Streams, int]:
-    """How often the service has begun this entry, this time included."""
-    counts = {one[:3]: one[3] for one in streams.tries}
-    counts[service, stream, number] = count = counts.get((service, stream, number), 0) + 1
-    return streams._replace(tries=tuple((*key, times) for key, times in sorted(counts.items()))), count
 
 
 def emptied(streams: Streams) -> Streams:
@@ -126,7 +116,7 @@ def _trimmed(streams: Streams, names: Sequence[str]) -> Streams:
     for name in names:
         lowest = min(_cursor(streams, service, name) for service in readers(name))
         entries, last = lines[NAMES.index(name)]
-        lines[NAMES.index(name)] = Line(tuple(entry for entry in entries if entry[0] > lowest), last)
+        lines[NAMES.index(name)] = Line(tuple(entry for entry in entries if entry[0] >= lowest), last)
     return streams._replace(lines=tuple(lines))
 
 

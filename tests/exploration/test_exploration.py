@@ -11,9 +11,11 @@ import pytest
 import structlog
 
 from mizzle.plan import Plan
+from tests.exploration.moves import Explored
 from tests.exploration.search import explore
 from tests.exploration.small import plan_of
-from tests.exploration.world import Explored, Faults, System
+from tests.exploration.system import System
+from tests.exploration.world import Faults
 from tests.exploration.wrong import WRONG
 
 BOUNDS = {

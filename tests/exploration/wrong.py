@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import select, update
 
-from mizzle.codec import decode, encode
+from mizzle.codec import decode
 from mizzle.envelope import Purpose, seal, unseal
 from mizzle.messages import Answer, Candidate, Charge, Message, Receipt, Release, Verdict
 from mizzle.moves import Ground, Moved, Tick, Told
@@ -21,10 +21,10 @@ from services.ledger.ledger import Ledger
 from services.ledger.tables import BUDGETS, CHARGES, UPDATES
 from services.privacy_accountant.book import book
 from services.releaser import release
-from services.runtime.redis_log import Output
 from services.runtime.stage import Booking, Stage
 from tests.exploration.streams import Held
-from tests.exploration.world import Faults, System, services
+from tests.exploration.system import System, services
+from tests.exploration.world import Faults
 
 Clock = Callable[[], int]
 

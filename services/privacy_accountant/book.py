@@ -20,12 +20,12 @@ from mizzle.messages import (
     Unauthenticated,
     Verdict,
 )
+from mizzle.transport import clock
 from services.ledger import deliveries
 from services.privacy_accountant import admission, closing, enrolment, opening
 from services.privacy_accountant.charge import terms_of
 from services.privacy_accountant.page import Page
 from services.runtime.about import in_hand
-from services.runtime.stage import wall_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,11 +42,9 @@ _log = structlog.get_logger()
 
 
 def book(
-    ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking], clock: Callable[[], int] = wall_clock
+    ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking], now: Callable[[], int] = clock.now
 ) -> list[Message]:
     """Write the bookings in one transaction of the writer's `epoch`, and give what is to be said, in their order.
-
-    The clock is read once, inside the transaction.
 
     Raises:
         Fenced: a successor writes. Away: the ledger's file cannot be written. In both cases nothing was.
@@ -55,7 +53,7 @@ def book(
         return []
     said: list[Message] = []
     with ledger.write(epoch) as tx:
-        page = Page(tx, ground, terms_of(ground.plan, ground.epoch), clock())
+        page = Page(tx, ground, terms_of(ground.plan, ground.epoch), now())
         tally = deliveries.begin(tx, page.federation)
         for booking in bookings:
             in_hand(booking.told.message)

@@ -264,6 +264,11 @@ class RedisLog:
         epoch: Any = self._ask(self._client.hget, self._space.place(self._hop.service), "epoch")
         return int(epoch or 0)
 
+    def fence(self) -> tuple[int, int]:
+        """The epoch that holds this hop's place now, and the version of what is committed; zeros if nobody does."""
+        held: Any = self._ask(self._client.hmget, self._space.place(self._hop.service), "epoch", "version")
+        return int(held[0] or 0), int(held[1] or 0)
+
     def tries(self, entry: Entry) -> int:
         """How often this entry has been begun, this time included; it survives the reader's death."""
         key = f"{self._space.place(self._hop.service)}:tries"

@@ -13,7 +13,6 @@ refused, what we remember is not so: everything in memory is thrown away and the
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import time
 from dataclasses import dataclass, field, replace
@@ -38,6 +37,7 @@ from mizzle.messages import (
     refers_to,
 )
 from mizzle.moves import Ground, Moved, Tick, Told
+from mizzle.transport.clock import tick
 from mizzle.vocabulary import MOST_SENTENCE
 from services.ledger.engine import Damaged
 from services.pipeline import Hop, hears
@@ -88,30 +88,15 @@ class Service(Generic[S]):
     is_well: Callable[[], bool] = lambda: True
 
 
-def wall_clock() -> int:
-    """Milliseconds since 1970-01-01 UTC."""
-    return round(time.time() * 1000)
-
-
-def fresh_entropy() -> bytes:
-    """32 bytes from the operating system that nobody has seen."""
-    return os.urandom(32)
-
-
 @dataclass(frozen=True)
 class Stores:
-    """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger.
-
-    `clock` and `entropy` are what its ticks carry.
-    """
+    """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger."""
 
     log: RedisLog
     spool: Spool
     issue_epoch: Callable[[], int]
     facts: Callable[[], Iterable[Message]]
     blob: Callable[[bytes], bytes | None]
-    clock: Callable[[], int] = wall_clock
-    entropy: Callable[[], bytes] = fresh_entropy
 
 
 @dataclass
@@ -139,11 +124,18 @@ class _Work(Generic[S]):
 class Stage(Generic[S]):
     """One service at work."""
 
-    def __init__(
-        self, service: Service[S], ground: Ground, stores: Stores, batch: int, meters: Meters | None = None
+    def __init__(  # noqa: PLR0913  # the last two have good defaults
+        self,
+        service: Service[S],
+        ground: Ground,
+        stores: Stores,
+        batch: int,
+        meters: Meters | None = None,
+        *,
+        clock: Callable[[], Tick] = tick,
     ) -> None:
-        """A stage that has not begun: nothing is read or written yet."""
-        self._meters = meters or Meters()
+        """A stage that has not begun: nothing is read or written yet. `clock` gives it the time, and chance with it."""
+        self._meters, self._clock = meters or Meters(), clock
         self._service, self._ground, self._stores, self._batch = service, ground, stores, batch
         self._state: S = service.begin(ground)
         self._place = Place(epoch=0, version=0)
@@ -243,8 +235,8 @@ class Stage(Generic[S]):
             told = self._told(message)
             work.take(self._service.step(self._ground, work.state, told), told, entry)
         in_hand(None)
-        now = self._stores.clock()
-        work.take(self._service.step(self._ground, work.state, Tick(now, self._stores.entropy())), None, None)
+        moment = self._clock()
+        work.take(self._service.step(self._ground, work.state, moment), None, None)
         cursors = {**self._cursors, **{entry.stream: entry.id for entry in entries}}
         self._uncommitted += len(entries)
         outputs = work.said or work.booked or work.kept
@@ -253,7 +245,7 @@ class Stage(Generic[S]):
             self._settle(work, cursors)
         self._state, self._cursors = work.state, cursors
         self._meters.took(entries)
-        self._beat(now)
+        self._beat(moment.now)
 
     def _settle(self, work: _Work[S], cursors: Mapping[str, str]) -> None:
         """First the blobs, then the ledger, then the world, then Redis: what a crash repeats is the same again."""
@@ -314,9 +306,12 @@ class Stage(Generic[S]):
         if now - self._beaten < PULSE_MS:
             return
         self._beaten = now
-        # A loop that has nothing to commit would notice neither a successor nor a Redis that has forgotten.
-        if (holder := self._stores.log.holder()) != (ours := self._place.epoch):
-            raise Fenced(f"{self._service.hop.service} is held by epoch {holder or 'none'}, ours is {ours}")
+        # A loop that has nothing to commit would notice neither a successor nor a Redis that has forgotten, or that has
+        # gone back in time to an earlier version of ours.
+        if (held := self._stores.log.fence()) != (ours := (self._place.epoch, self._place.version)):
+            where = f"epoch {held[0] or 'none'}, version {held[1]}"
+            text = f"{self._service.hop.service} is held by {where}, ours is epoch {ours[0]}, version {ours[1]}"
+            raise Fenced(text)
         if self._service.is_well():
             self._stores.log.beat(now, self._cursors)
 

@@ -59,15 +59,15 @@ class Answers:
     def _on_blob(self, world: World, _name: str, digest: bytes) -> tuple[World, bytes | None]:
         return world, self.shelf.blob(world.page, digest)
 
-    def _on_clock(self, world: World, name: str) -> tuple[World, int]:
-        # Only the aggregator waits for a deadline. To the others the window's end is when time has passed.
-        is_later = world.phase if name == "aggregator" else self.shelf.has_ended(world.page)
-        return world, START + PHASE_MS * is_later
-
-    def _on_entropy(self, world: World, _name: str) -> tuple[World, bytes]:
+    def _on_clock(self, world: World, name: str) -> tuple[World, tuple[int, bytes]]:
         # Once there is an aggregate, other bytes: what is made again is made otherwise.
         made = sorted(world.spool.difference(device.update for device in self.devices.values()))
-        return world, hashlib.sha256(b"".join(made)).digest()
+        return world, (self._now(world, name), hashlib.sha256(b"".join(made)).digest())
+
+    def _now(self, world: World, name: str) -> int:
+        """Only the aggregator waits for a deadline; to the others the window's end is when time has passed."""
+        is_later = world.phase if name == "aggregator" else self.shelf.has_ended(world.page)
+        return START + PHASE_MS * is_later
 
     def _on_take(self, world: World, name: str, epoch: int) -> tuple[World, Any]:
         redis, held = streams.take(self.redis.values[world.redis], name, epoch)
@@ -81,6 +81,10 @@ class Answers:
         held = streams.place(self.redis.values[world.redis], name)
         return world, held.epoch if held else 0
 
+    def _on_fence(self, world: World, name: str) -> tuple[World, tuple[int, int]]:
+        held = streams.place(self.redis.values[world.redis], name)
+        return world, held[:2] if held else (0, 0)
+
     def _on_get(self, world: World, _name: str, key: bytes) -> tuple[World, bytes | None]:
         return world, self._bodies[key] if key in world.spool else None
 
@@ -92,7 +96,7 @@ class Answers:
         return world._replace(spool=world.spool - {key}), None
 
     def _on_book(self, world: World, name: str, epoch: int, asked: Any) -> tuple[World, tuple[bytes, ...]]:
-        _, now = self._on_clock(world, name)
+        now = self._now(world, name)
         is_newest = epoch == world.epochs[SERVICES.index(name)]
         page, said = self.shelf.book(world.page, asked, now, is_newest=is_newest)
         if page not in self._sums:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mizzle.codec import decode_between_services
 from mizzle.grid import GAIN, Sparse
-from mizzle.messages import Answer, Message, Release
+from mizzle.messages import Answer, Release
 from mizzle.payload import read
 from mizzle.plan import Plan
 from mizzle.terms import mechanism_of
@@ -113,7 +113,7 @@ def of_a_receipt(page: Page, device: Device, sealed: bytes, first: bytes | None)
         raise Broken("I3", f"{device.name} got a second receipt with other bytes")
 
 
-def of_what_is_told(page: Page, bodies: Iterable[bytes]) -> list[Message]:
+def of_what_is_told(page: Page, bodies: Iterable[bytes]) -> list[Answer]:
     """I17: a model that leaves is in the ledger, with its members charged; what is told besides is given back."""
     told = [decode_between_services(body) for body in bodies]
     released = {row["manifest"] for row in page.rows["releases"]}

@@ -10,6 +10,7 @@ from msgspec import Struct
 from mizzle.codec import decode_between_services, encode
 from mizzle.errors import Away
 from mizzle.messages import Message
+from mizzle.moves import Tick
 from services.runtime.redis_log import Entry, Output, Place
 from services.runtime.stage import Booking, recalled, remembered
 
@@ -41,11 +42,9 @@ class Hands:
     def blob(self, digest: bytes) -> bytes | None:
         return self._ask("blob", digest)  # type: ignore[no-any-return]
 
-    def clock(self) -> int:
-        return int(self._ask("clock"))
-
-    def entropy(self) -> bytes:
-        return self._ask("entropy")  # type: ignore[no-any-return]
+    def clock(self) -> Tick:
+        """The time, and chance."""
+        return Tick(*self._ask("clock"))
 
     def take(self, epoch: int) -> Place:
         version, state, cursors = self._ask("take", epoch)
@@ -63,6 +62,9 @@ class Hands:
         written = None if state is None else ordered(recalled(state, self._fresh))
         self._ask("commit", (place.epoch, place.version), written, tuple(cursors.items()), said)
         return Place(place.epoch, place.version + 1, state, dict(cursors))
+
+    def fence(self) -> tuple[int, int]:
+        return self._ask("fence")  # type: ignore[no-any-return]
 
     def append(self, outputs: Sequence[Output]) -> None:
         self._ask("append", tuple((output.stream, output.body) for output in outputs))

@@ -89,8 +89,8 @@ class Both:
     def holders(self) -> None:
         """Both say who holds what."""
         held = {name: streams.place(self.value, name) for name in SERVICES}
-        assert {name: log.holder() for name, log in self.logs.items()} == {
-            name: one.epoch if one else 0 for name, one in held.items()
+        assert {name: (log.holder(), log.fence()) for name, log in self.logs.items()} == {
+            name: (one.epoch, one[:2]) if one else (0, (0, 0)) for name, one in held.items()
         }
 
     def saying(self) -> int:

@@ -59,7 +59,6 @@ class Turns:
     def __init__(self, service: Service[Any], ground: Ground, kind: type[Stage[Any]] = Stage) -> None:
         """Nothing was seen yet; `kind` is the loop."""
         self._service, self._ground, self._kind = service, ground, kind
-        self._batch = 1
         self._fresh = service.begin(ground)
         self._roots: dict[Memory | None, int] = {}
         self._began: list[Memory | None] = []  # by node
@@ -113,7 +112,7 @@ class Turns:
         return End(_remembered(running))
 
     def _stage(self, hands: "Hands", memory: Memory | None) -> Stage[Any]:
-        stores = Stores(hands, hands, hands.epoch, hands.facts, hands.blob, hands.clock, hands.entropy)  # type: ignore[arg-type]  # of this shape
+        stores = Stores(hands, hands, hands.epoch, hands.facts, hands.blob)  # type: ignore[arg-type]  # of this shape
         service = self._service
         service = Service(
             service.hop,
@@ -122,7 +121,7 @@ class Turns:
             hands.book if service.book else None,
             hands.tell if service.tell else None,
         )
-        made = self._kind(service, self._ground, stores, batch=self._batch)
+        made = self._kind(service, self._ground, stores, batch=1, clock=hands.clock)
         if memory is not None:
             made._state = recalled(memory.state, self._fresh)
             made._place = Place(memory.epoch, memory.version)

@@ -13,6 +13,7 @@ from sqlalchemy import select, update
 
 from mizzle.codec import decode
 from mizzle.envelope import Purpose, seal, unseal
+from mizzle.errors import Fenced
 from mizzle.messages import Answer, Candidate, Charge, Message, Receipt, Release, Verdict
 from mizzle.moves import Ground, Moved, Tick, Told
 from services.aggregator import combine
@@ -104,10 +105,19 @@ class RedisFirst(Stage[Any]):
         super()._settle(work, cursors)
 
 
+class Unwary(Stage[Any]):
+    """A loop that looks only whether its epoch is still the newest: what ours was until this was explored."""
+
+    def _beat(self, now: int) -> None:
+        del now
+        if self._stores.log.holder() != self._place.epoch:
+            raise Fenced("another epoch holds the place")
+
+
 def by_epoch(held: Held | None, epoch: int, version: int) -> bool:
-    """A commit that carries no version, from a loop that believes what it remembers."""
+    """A commit that carries no version."""
     del version
-    return held is None or held.epoch == epoch
+    return held is not None and held.epoch == epoch
 
 
 def unfenced(held: Held | None, epoch: int, version: int) -> bool:
@@ -134,11 +144,12 @@ WRONG = {
     "a charge without a key": Wrong(System(book=unkeyed), "I17", Faults(crash=1)),
     "a release before its charge": Wrong(saying_releases(), "I17", Faults()),
     "a commit without epoch and version": Wrong(System(fence=unfenced), "I6", Faults(stop=1)),
-    "a commit without version": Wrong(System(fence=by_epoch), "I6", Faults(empty=1)),
+    "a commit without version": Wrong(System(fence=by_epoch), "I6", Faults(back=1, deadlines=0)),
     "deduplication by silence": Wrong(System(book=silent), "I31", Faults(crash=1)),
     "an outbox that is cleared on PUBACK": Wrong(System(clears="puback"), "I31", Faults(lose=1)),
     "a receipt that is made again": Wrong(System(book=recomputed), "I1", Faults(repeat=1)),
     "a member that is counted as often as it comes": Wrong(with_step("aggregator", forgetful), "I10", Faults(crash=1)),
     "Redis before the ledger": Wrong(System(loop=RedisFirst), "I31", Faults(crash=1)),
+    "a pulse without version": Wrong(System(loop=Unwary), "I31", Faults(back=1, deadlines=0)),
     "epochs from Redis": Wrong(System(epochs="redis"), "I6", Faults(stop=1, empty=1)),
 }

@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check image-check bench bench-quick bench-memory accuracy schemas format clean
+.PHONY: help demo up test check explore image-check bench bench-quick bench-memory accuracy schemas format clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ check: $(STAMP)  ## lint, format, types, generated files, and the shape of the t
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/contract/test_schemas.py tests/test_architecture.py
+
+explore: $(STAMP)  ## every world that two faults can lead to, of the real loop, steps and ledger, in half an hour
+	$(PYTHON) -m tests.exploration
 
 bench: $(STAMP)  ## what an update costs the servers: at most three times the least that it can cost: ARGS="--json FILE"
 	$(PYTHON) -m bench.pipeline --elements 100000 --bits 4 --updates 3000 --most-ratio 3 $(ARGS)

@@ -14,6 +14,8 @@ from tests.exploration.world import NO_COPY, Faults, Move, World
 RAN_OUT = 5
 """A fair world in which so many deadlines passed, and an update still has no outcome, gives none."""
 
+NOTHING_MOVES = "nothing moves: who has no receipt sends again, and a deadline passes"
+
 
 @dataclass
 class Report:
@@ -72,7 +74,7 @@ def ends(explored: Explored, world: World, good: set[World]) -> None:
             if world.phase > until or world in passed:
                 raise _unended(world, in_circles=world in passed)
     except Broken as broken:
-        told = [*filter(None, passed.values()), *getattr(broken, "__notes__", [])]
+        told = [*_shortened([*filter(None, passed.values())]), *getattr(broken, "__notes__", [])]
         broken.__notes__ = ["no fault comes from here on", *told]
         raise
     good.update(passed)
@@ -91,7 +93,13 @@ def fair(explored: Explored, world: World) -> Move:
     for device, receipt in zip(DEVICES, world.receipts, strict=True):
         if receipt is None and explored.holds(world, device):
             world = explored.sent(world, device).world
-    return Move("nothing moves: who has no receipt sends again, and a deadline passes", explored.later(world))
+    return Move(NOTHING_MOVES, explored.later(world))
+
+
+def _shortened(told: list[str]) -> list[str]:
+    """The story as far as its second round without anything new."""
+    rounds = [at for at, words in enumerate(told) if words == NOTHING_MOVES]
+    return told if len(rounds) < RAN_OUT else [*told[: rounds[2]], "and so on"]
 
 
 def _unended(world: World, *, in_circles: bool) -> Broken:

@@ -61,3 +61,9 @@ def test_a_wrong_system_is_refuted_by_the_claim_that_it_breaks(name: str) -> Non
     print(f"{name}: {report}")  # noqa: T201  # the story
     assert report.broken is not None, report
     assert report.broken.claim == wrong.claim, report
+
+
+def test_two_explorations_see_the_same() -> None:
+    one, other = (explore(Explored(System(), plan_of()), Faults()) for _ in range(2))
+    assert one == other
+    assert one.worlds > 100

@@ -15,7 +15,7 @@ from tests.exploration.world import Faults
 BOUNDS = (
     Faults(stop=1),
     Faults(back=1, deadlines=0),
-    Faults(crash=1, repeat=1, lose=1, together=2, deadlines=0),
+    Faults(crash=1, repeat=1, deadlines=0),
     Faults(crash=2, deadlines=0),
     Faults(stop=1, empty=1, deadlines=0),
     Faults(crash=1, stop=1, deadlines=0),

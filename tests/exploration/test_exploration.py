@@ -49,7 +49,7 @@ def test_nothing_is_lost_or_doubled_whatever_happens_within(faults: Faults) -> N
 
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS.keys())
 def test_nor_in_another_plan(plan: Plan) -> None:
-    report = explore(Explored(System(), plan), Faults(repeat=1))
+    report = explore(Explored(System(), plan), Faults())
     print(report)  # noqa: T201  # the figures
     assert report.broken is None, report
 

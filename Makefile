@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test simulation check chaos chaos-quick sweep image-check bench bench-quick bench-memory soak accuracy schemas format clean
+.PHONY: help demo up test simulation explore check chaos chaos-quick sweep image-check bench bench-quick bench-memory soak accuracy schemas format clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ check: $(STAMP)  ## lint, format, types, generated files, and the shape of the t
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/contract/test_schemas.py tests/test_architecture.py
+
+explore: $(STAMP)  ## every world that two faults can lead to, of the real loop, steps and ledger, in half an hour
+	$(PYTHON) -m tests.exploration
 
 chaos: SEEDS := $(shell seq 1 20)
 chaos: MINUTES := 2

@@ -264,8 +264,8 @@ class RedisLog:
         return self.fence()[0]
 
     def fence(self) -> tuple[int, int]:
-        """The epoch and version that a commit must show now; 0 and 0 if nobody holds the place."""
-        held: Any = self._ask(self._client.hmget, self._space.place(self._hop.service), ["epoch", "version"])
+        """The epoch that holds this hop's place now, and the version of what is committed; zeros if nobody does."""
+        held: Any = self._ask(self._client.hmget, self._space.place(self._hop.service), "epoch", "version")
         return int(held[0] or 0), int(held[1] or 0)
 
     def tries(self, entry: Entry) -> int:

@@ -28,7 +28,7 @@ check: $(STAMP)  ## lint, format, types, generated files, and the shape of the t
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/contract/test_schemas.py tests/test_architecture.py
 
-explore: $(STAMP)  ## every world that two faults can lead to, of the real loop, steps and ledger, in half an hour
+explore: $(STAMP)  ## every world that two faults lead to, of the real loop, steps and ledger: 15 minutes, 3 GB
 	$(PYTHON) -m tests.exploration
 
 chaos: SEEDS := $(shell seq 1 20)

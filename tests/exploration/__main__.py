@@ -9,6 +9,7 @@ import structlog
 from tests.exploration.moves import Explored
 from tests.exploration.search import explore
 from tests.exploration.small import plan_of
+from tests.exploration.streams import SERVICES
 from tests.exploration.system import System
 from tests.exploration.world import Faults
 
@@ -17,8 +18,8 @@ BOUNDS = (
     Faults(back=1, deadlines=0),
     Faults(crash=1, repeat=1, deadlines=0),
     Faults(crash=2, deadlines=0),
-    Faults(stop=1, empty=1, deadlines=0),
     Faults(crash=1, stop=1, deadlines=0),
+    *(Faults(stop=1, empty=1, deadlines=0, stops=name) for name in SERVICES),  # all in one take gigabytes
 )
 
 
@@ -36,8 +37,7 @@ def main() -> int:
 
 
 def _named(faults: Faults) -> str:
-    counts = faults._asdict()
-    return ", ".join(f"{kind} {count}" for kind, count in counts.items() if count and kind != "together")
+    return ", ".join(f"{kind} {count}" for kind, count in faults._asdict().items() if count and kind != "together")
 
 
 if __name__ == "__main__":

@@ -155,7 +155,8 @@ class Explored:
         is_running = node != self.turns[name].root(None)
         if left := world.left.without("crash"):
             yield from self._dead(world, name, steps, left, is_running=is_running)
-        if world.twin is None and (left := world.left.without("stop")):
+        may_stop = world.twin is None and world.left.stops in {"", name}
+        if may_stop and (left := world.left.without("stop")):
             yield from self._stopped(world, name, steps, left, is_running=is_running)
 
     def _dead(self, world: World, name: str, steps: list[Step], left: Faults, *, is_running: bool) -> Iterator[Move]:

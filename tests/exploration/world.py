@@ -9,7 +9,10 @@ NO_COPY, A_COPY_MAY_BE_MADE = -2, -1
 
 
 class Faults(NamedTuple):
-    """How many of each kind may still happen, and how many `together`; deadlines are none, and pass beside them."""
+    """How many of each kind may still happen, and how many `together`; deadlines are none, and pass beside them.
+
+    Where `stops` names a service, it is the only one that is stopped.
+    """
 
     crash: int = 0
     stop: int = 0
@@ -19,6 +22,7 @@ class Faults(NamedTuple):
     back: int = 0
     together: int = 9
     deadlines: int = 1
+    stops: str = ""
 
     def without(self, kind: str) -> "Faults | None":
         """What may happen after one of this kind; None if it may not."""

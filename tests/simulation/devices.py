@@ -17,13 +17,13 @@ from tests.simulation.lines import Line, connect, vanish
 from tests.simulation.points import Killed, PointedOutbox
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.around import Around
 
 
 class Device:
     """One device for all of its lives; `outbox` and key are what its disk keeps."""
 
-    def __init__(self, world: "World", name: str) -> None:
+    def __init__(self, world: "Around", name: str) -> None:
         """A device that is switched off."""
         self.name, self._world = name, world
         self._reach = partial(world.reach, self)

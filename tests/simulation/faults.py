@@ -16,8 +16,8 @@ from tests.simulation.processes import SERVICES, Process
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.simulation.around import Around
     from tests.simulation.devices import Device
-    from tests.simulation.world import World
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -60,7 +60,7 @@ class Faults:
         self.drops.clear()
         self.script.clear()
 
-    def at(self, world: "World", actor: "Process | Device", point: str) -> None:
+    def at(self, world: "Around", actor: "Process | Device", point: str) -> None:
         """Go on, die here, or stand still here for a while."""
         service = actor.service if isinstance(actor, Process) else "device"
         scripted = self.script.pop((service, point, world.reached[f"{service}: {point}"]), "")
@@ -77,7 +77,7 @@ class Faults:
             finally:
                 self.depth -= 1
 
-    def _pause(self, world: "World", actor: Process, point: str) -> None:
+    def _pause(self, world: "Around", actor: Process, point: str) -> None:
         """Stand still while a successor takes the place, and go on as if nothing had been."""
         ms = self.chance.randrange(100, max(101, self.rates.longest_pause_ms))
         world.say("stopped", actor.name, point, ms)
@@ -117,7 +117,7 @@ class Faults:
             self.counts[name] += 1
         return True
 
-    def strike(self, world: "World") -> None:
+    def strike(self, world: "Around") -> None:
         """Perhaps something happens to a whole machine."""
         if not self._draws(self.rates.misfortune):
             return
@@ -127,41 +127,41 @@ class Faults:
         MISFORTUNES[name](world, self)
 
 
-def _service_dies(world: "World", faults: Faults) -> None:
+def _service_dies(world: "Around", faults: Faults) -> None:
     world.kill(faults.chance.choice(SERVICES))
 
 
-def _twin_starts(world: "World", faults: Faults) -> None:
+def _twin_starts(world: "Around", faults: Faults) -> None:
     world.start(faults.chance.choice(SERVICES))
 
 
-def _device_dies(world: "World", faults: Faults) -> None:
+def _device_dies(world: "Around", faults: Faults) -> None:
     device = faults.chance.choice(world.devices)
     device.die()
     world.scheduler.after(faults.chance.randrange(1000, HOUR_MS), device.wake)
 
 
-def _device_is_away(world: "World", faults: Faults) -> None:
+def _device_is_away(world: "Around", faults: Faults) -> None:
     device = faults.chance.choice(world.devices)
     device.leave()
     world.scheduler.after(faults.chance.randrange(1000, faults.rates.longest_absence_ms or 1001), device.come_back)
 
 
-def _device_is_not_heard(world: "World", faults: Faults) -> None:
+def _device_is_not_heard(world: "Around", faults: Faults) -> None:
     name = faults.chance.choice(world.devices).name
     faults.drops.add(name)
     world.scheduler.after(faults.chance.randrange(MINUTE_MS, HOUR_MS), lambda: faults.drops.discard(name))
 
 
-def _redis_is_empty(world: "World", _faults: Faults) -> None:
+def _redis_is_empty(world: "Around", _faults: Faults) -> None:
     world.store.empty()
 
 
-def _redis_goes_back(world: "World", faults: Faults) -> None:
+def _redis_goes_back(world: "Around", faults: Faults) -> None:
     world.store.back(faults.chance.randrange(1, 30))
 
 
-def _redis_is_away(world: "World", faults: Faults) -> None:
+def _redis_is_away(world: "Around", faults: Faults) -> None:
     def comes() -> None:
         world.store.is_away = False
 
@@ -169,33 +169,33 @@ def _redis_is_away(world: "World", faults: Faults) -> None:
     world.scheduler.after(faults.chance.randrange(10, 5000), comes)
 
 
-def _broker_dies(world: "World", faults: Faults) -> None:
+def _broker_dies(world: "Around", faults: Faults) -> None:
     lost = [faults.chance.random() < 0.5 for _ in range(3)]  # a coin
     die(world.broker, faults.chance, sessions=lost[0], queues=lost[1], retained=lost[2])
 
 
-def _spool_loses(world: "World", faults: Faults) -> None:
+def _spool_loses(world: "Around", faults: Faults) -> None:
     lying = sorted((world.founding.folder / "payloads").glob("??/*"))
     for path in lying:
         if faults.chance.random() < 0.5:  # a coin
             path.unlink()
 
 
-def _servers_clock_jumps(world: "World", faults: Faults) -> None:
+def _servers_clock_jumps(world: "Around", faults: Faults) -> None:
     _clock_jumps(world, faults, "servers")
 
 
-def _devices_clock_jumps(world: "World", faults: Faults) -> None:
+def _devices_clock_jumps(world: "Around", faults: Faults) -> None:
     _clock_jumps(world, faults, faults.chance.choice(world.devices).name)
 
 
-def _clock_jumps(world: "World", faults: Faults, machine: str) -> None:
+def _clock_jumps(world: "Around", faults: Faults, machine: str) -> None:
     """The clock is a day off, and is set right some time later."""
     world.jump(machine, faults.chance.choice((-DAY_MS, DAY_MS)))
     world.scheduler.after(faults.chance.randrange(1000, 10 * MINUTE_MS), lambda: world.set_right(machine))
 
 
-MISFORTUNES: "dict[str, Callable[[World, Faults], None]]" = {
+MISFORTUNES: "dict[str, Callable[[Around, Faults], None]]" = {
     "a service dies": _service_dies,
     "a twin starts": _twin_starts,
     "a device dies": _device_dies,

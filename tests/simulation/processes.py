@@ -29,7 +29,7 @@ from tests.simulation.memory_log import MemoryLog
 from tests.simulation.points import Killed, PointedLog, PointedSpool
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.around import Around
 
 STEPS: dict[str, tuple[Any, Any]] = {
     "gateway": (deliver.begin, deliver.step),
@@ -47,7 +47,7 @@ RECONNECT_MS = 2000
 class Process:
     """One life of one service."""
 
-    def __init__(self, world: "World", hop: Hop, number: int) -> None:
+    def __init__(self, world: "Around", hop: Hop, number: int) -> None:
         """A process that has not begun."""
         self.service, self.name = hop.service, f"{hop.service}#{number}"
         self.hop, self._world, self._dead = hop, world, False
@@ -224,7 +224,7 @@ def _each(*listeners: Listener) -> Listener:
     return listen
 
 
-def process(world: "World", hop: Hop, number: int) -> Process:
+def process(world: "Around", hop: Hop, number: int) -> Process:
     """A new life of the service at `hop`."""
-    made: Callable[[World, Hop, int], Process] = Gateway if hop.service == "gateway" else Process
+    made: Callable[[Around, Hop, int], Process] = Gateway if hop.service == "gateway" else Process
     return made(world, hop, number)

@@ -8,13 +8,13 @@ from pathlib import Path
 from random import Random
 
 from mizzle.messages import Message
-from mizzle.moves import Ground, Tick
+from mizzle.moves import Tick
 from mizzle.transport.memory import MemoryBroker
-from services.ledger.ledger import Ledger
 from services.pipeline import FLOW, hop
 from services.privacy_accountant.book import book as real_book
 from services.runtime.redis_log import Output, Place
 from services.runtime.stage import Booking
+from tests.simulation.around import Book
 from tests.simulation.devices import Device
 from tests.simulation.faults import CALM, Faults, Rates
 from tests.simulation.fleet_plan import BEGINNING, Founding, Wish, founded
@@ -25,7 +25,6 @@ from tests.simulation.points import Killed
 from tests.simulation.processes import Process, process
 from tests.simulation.scheduler import Scheduler
 
-Book = Callable[[Ledger, Ground, int, Sequence[Booking], Callable[[], int]], list[Message]]
 RESTART_MS = (200, 5000)
 LAST_WORDS = 60
 

@@ -6,10 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 
+from .books import Act
 from .evidence import Evidence
 from .finding import Finding, release_named, window_named
-from .ledger import Act, Ledger, Release, Window
-from .members import written
+from .ledger import Ledger
+from .plan import written
+from .rows import Release, Window
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
+from .books import Charge
 from .evidence import Evidence
 from .finding import Finding, release_named, update_named
-from .ledger import Charge, Ledger, Update
+from .ledger import Ledger
 from .plan import body_of, rules_of
 from .price import least_loss
+from .rows import Update
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:

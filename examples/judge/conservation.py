@@ -9,7 +9,8 @@ from typing import Final
 from .envelope import opened
 from .evidence import Evidence
 from .finding import Finding, window_named
-from .ledger import Ledger, Update
+from .ledger import Ledger
+from .rows import Update
 
 OUTCOMES: Final = frozenset({"open", "counted", "refused", "abandoned"})
 _KINDS: Final = frozenset({"first", "duplicate", "unauthenticated"})

@@ -9,8 +9,9 @@ from typing import Final
 from .envelope import opened
 from .evidence import Evidence
 from .finding import Finding, update_named
-from .ledger import Ledger, Update
+from .ledger import Ledger
 from .plan import Rules, base_of, body_of, cohort_of, rules_of
+from .rows import Update
 
 _FULL: Final = 64
 

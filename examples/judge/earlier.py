@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
+from .books import Charge
 from .evidence import Evidence
 from .finding import Finding, release_named, update_named, window_named
-from .ledger import Charge, Ledger
+from .ledger import Ledger
 
 Row = TypeVar("Row")
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from .evidence import Evidence
 from .finding import Finding, release_named
-from .ledger import Ledger, Release
+from .ledger import Ledger
 from .manifest import enveloped, is_released_by
 from .plan import rules_of, said_at
 from .price import exceeds
+from .rows import Release
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:

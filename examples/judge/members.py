@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from .evidence import Evidence
 from .finding import Finding, update_named
 from .held import copies
-from .ledger import Act, Ledger
-from .plan import said_at
+from .ledger import Ledger
+from .plan import said_at, written
 from .receipts import genuine
 
 
@@ -48,15 +46,6 @@ def _id(one: object) -> bytes:
         return bytes.fromhex(str(one))
     except ValueError:
         return str(one).encode(errors="replace")
-
-
-def written(act: Act) -> Mapping[str, Any]:
-    """What a row of the log says in its body; nothing where that is no JSON object."""
-    try:
-        said = json.loads(act.body)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
 
 
 def twice_listed(ledger: Ledger) -> set[bytes]:

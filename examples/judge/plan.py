@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .books import Act
 from .envelope import unpacked
-from .ledger import Federation, Ledger, Window
+from .ledger import Ledger
+from .rows import Federation, Window
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,15 @@ def said_at(message: Mapping[str, Any], name: str) -> object:
     for part in name.split("."):
         found = found.get(part) if isinstance(found, dict) else None
     return found
+
+
+def written(act: Act) -> Mapping[str, Any]:
+    """What a row of the log says in its body; nothing where that is no JSON object."""
+    try:
+        said = json.loads(act.body)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -9,7 +9,8 @@ from .envelope import Sealed, is_sealed_by, opened
 from .evidence import Evidence
 from .finding import Finding, update_named
 from .held import Held, copies, held
-from .ledger import Ledger, Update
+from .ledger import Ledger
+from .rows import Update
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:

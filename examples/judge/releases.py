@@ -8,9 +8,10 @@ from typing import Final
 
 from .evidence import Evidence
 from .finding import Finding, release_named
-from .ledger import Ledger, Release
+from .ledger import Ledger
 from .members import listed
 from .plan import body_of, rules_of
+from .rows import Release
 from .windows import model_of
 
 _ROOM: Final = 1 << 62

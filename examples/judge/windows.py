@@ -8,8 +8,9 @@ from itertools import pairwise
 
 from .evidence import Evidence
 from .finding import Finding, window_named
-from .ledger import Ledger, Window
+from .ledger import Ledger
 from .plan import base_of, body_of
+from .rows import Window
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+_DIGITS: Final = 19
+"""No number of a window has more."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,11 @@ class Act:
     body: str
     previous: bytes
     hash: bytes
+
+    @property
+    def number(self) -> int | None:
+        """The window that it is about, if its subject is a number."""
+        return int(self.subject) if self.subject.isdecimal() and len(self.subject) <= _DIGITS else None
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 
 from .evidence import Evidence
 from .finding import Finding, update_named
+from .genuine import told
 from .held import copies
 from .ledger import Ledger
 from .plan import said_at, written
-from .receipts import genuine
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
@@ -68,13 +68,11 @@ def claims(evidence: Evidence) -> Mapping[bytes, set[int]]:
 
 
 def _by_receipts(evidence: Evidence) -> Iterator[tuple[bytes, int]]:
-    for update, found in copies(evidence).items():
-        row = evidence.ledger.update_of.get(update)
+    for found in copies(evidence).values():
         for body in found:
-            sealed = genuine(evidence.ledger, row.federation, body) if row else None
-            version = said_at(sealed.message, "outcome.release") if sealed else None
-            if sealed and sealed.message.get("update") == update and isinstance(version, int):
-                yield update, version
+            one = told(evidence.ledger, body)
+            if one is not None and one.outcome == "counted":
+                yield one.update, one.release
 
 
 def seconds(ledger: Ledger) -> set[bytes]:

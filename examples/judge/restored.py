@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 from .books import Act, Restoration
 from .ledger import Ledger
 from .plan import said_at, written
 
-_FOREVER = 1 << 63
+_FOREVER: Final = 1 << 63
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _numbers(acts: list[Act], name: str) -> Iterator[int]:
 
 
 def _windows(acts: list[Act]) -> Iterator[int]:
-    yield from (int(act.subject) for act in acts if act.action == "window.opened" and act.subject.isdecimal())
+    yield from (act.number for act in acts if act.action == "window.opened" and act.number is not None)
 
 
 def aliases(ledger: Ledger, federation: str) -> dict[int, int]:
@@ -98,6 +99,16 @@ def is_skipped(ledger: Ledger, federation: str, window: int) -> bool:
     """Whether a restored ledger wrote this window as one that nobody was in."""
     ours = gaps(ledger, federation)
     return any(gap.row.resumed_at is not None and gap.row.window == window > gap.known_window for gap in ours)
+
+
+def lost_windows(ledger: Ledger, federation: str) -> list[tuple[int, int]]:
+    """From which to which number windows may be lost, by each restoration."""
+    return [(gap.known_window + 1, gap.newest_window) for gap in gaps(ledger, federation)]
+
+
+def lost_versions(ledger: Ledger, federation: str) -> list[tuple[int, int]]:
+    """From which to which version releases may be lost, by each restoration."""
+    return [(gap.known_version + 1, gap.newest_version) for gap in gaps(ledger, federation)]
 
 
 def loses_window(ledger: Ledger, federation: str, window: int) -> bool:

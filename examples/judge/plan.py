@@ -19,6 +19,7 @@ class Rules:
     """The plan's settings that the ledger can be held against; nothing where the plan does not say."""
 
     mechanism: str | None
+    noise_multiplier: float | None
     delta: float | None
     device_budget: float | None
     federation_budget: float | None
@@ -35,6 +36,7 @@ def rules(federation: Federation | None) -> Rules:
     plan = _parsed(federation.plan) if federation else {}
     return Rules(
         mechanism=_word(plan, "privacy.mechanism.name"),
+        noise_multiplier=_number(plan, "privacy.mechanism.fields.noise_multiplier"),
         delta=_number(plan, "privacy.delta"),
         device_budget=_number(plan, "privacy.device_budget"),
         federation_budget=_number(plan, "privacy.federation_budget"),

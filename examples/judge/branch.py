@@ -12,7 +12,7 @@ from itertools import zip_longest
 from .excused import was_given_up
 from .finding import Finding, release_named, update_named, window_named
 from .ledger import Ledger
-from .restored import gaps, loses_version, loses_window
+from .restored import gaps, is_skipped, loses_version, loses_window
 
 
 def parted(old: Ledger, new: Ledger) -> int | None:
@@ -44,11 +44,14 @@ def _releases(old: Ledger, new: Ledger) -> Iterator[Finding]:
 
 
 def _windows(old: Ledger, new: Ledger) -> Iterator[Finding]:
+    """A window that was open in both is one; else devices were invited twice under one number."""
     for one in old.windows:
-        is_there = (one.federation, one.number) in new.window_of
-        if not is_there and not loses_window(new, one.federation, one.number):
+        named, now = window_named(one.federation, one.number), new.window_of.get((one.federation, one.number))
+        if now is None and not loses_window(new, one.federation, one.number):
             said = f"The ledger that was lost has it, {one.state}, and no restoration says so."
-            yield Finding("window-gone", window_named(one.federation, one.number), said)
+            yield Finding("window-gone", named, said)
+        if now is not None and now.body != one.body and not is_skipped(new, one.federation, one.number):
+            yield Finding("window-reused", named, "The ledger that was lost had opened another one under its number.")
 
 
 def _updates(old: Ledger, new: Ledger) -> Iterator[Finding]:

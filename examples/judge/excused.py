@@ -40,13 +40,14 @@ def excused(evidence: Evidence) -> Mapping[bytes, Kind]:
             found[body] = "lost"
         elif row is None and _is_remembered(evidence, one):
             cleaned[_ending(one)][one.update] = body
-    return found | dict.fromkeys(_as_many_as_ended(ledger, cleaned), "cleaned")
+    return found | dict.fromkeys(_as_many_as_ended(evidence, cleaned), "cleaned")
 
 
-def _as_many_as_ended(ledger: Ledger, cleaned: Mapping[Ending, Mapping[bytes, bytes]]) -> Iterator[bytes]:
-    """Of those that ended in one way as many as were cleaned up; which of them is one too many nobody can say."""
+def _as_many_as_ended(evidence: Evidence, cleaned: Mapping[Ending, Mapping[bytes, bytes]]) -> Iterator[bytes]:
+    """Of those that ended in one way as many as were cleaned up, the ones whose counters are known before others."""
     for ending, bodies in cleaned.items():
-        for update in sorted(bodies)[: endings(ledger).get(ending, 0)]:
+        likely = sorted(bodies, key=lambda update: (update not in counters(evidence), update))
+        for update in likely[: endings(evidence.ledger).get(ending, 0)]:
             yield bodies[update]
 
 

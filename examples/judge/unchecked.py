@@ -23,9 +23,7 @@ def unchecked(evidence: Evidence) -> tuple[str, ...]:
     if kinds["lost"]:
         found.append(f"whether a ledger that was lost had {kinds['lost']} receipts that are held")
     if kinds["again"]:
-        found.append(
-            f"{kinds['again']} receipts say that an update ended long ago: that it is told what it was before."
-        )
+        found.append(f"how {kinds['again']} updates ended that were told only that it is long ago")
     if old is not None and parted(old, ledger) is not None:
         found.append(f"what the earlier copy, which was lost, had done from row {parted(old, ledger)} of its log on")
     return tuple(found)

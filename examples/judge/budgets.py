@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from .evidence import Evidence
 from .finding import Finding
 from .ledger import Ledger
-from .plan import rules
+from .plan import Rules, rules
 from .price import exceeds
 from .restored import gaps
 
@@ -59,13 +59,20 @@ def _stops(ledger: Ledger) -> Iterator[Finding]:
         if plan.mechanism == "plain" or plan.delta is None:
             continue
         for device, here in _lost(ledger, one.federation).items():
-            if not _is_stopped(ledger, one.federation, device):
-                continue
-            if plan.device_budget is not None and exceeds(plan.device_budget, plan.delta, whole[device]):
-                yield Finding("budget-exceeded", device, f"It has lost more than ε = {plan.device_budget}.")
-            if plan.federation_budget is not None and exceeds(plan.federation_budget, plan.delta, here):
-                said = f"{device} has lost more in it than ε = {plan.federation_budget}."
-                yield Finding("budget-exceeded", one.federation, said)
+            found = tuple(_overdrawn(one.federation, plan, device, (whole[device], here)))
+            if found and _is_stopped(ledger, one.federation, device):
+                yield from found
+
+
+def _overdrawn(federation: str, plan: Rules, device: str, lost: tuple[int, int]) -> Iterator[Finding]:
+    """Which budgets what a device has lost, everywhere and in one federation, is more than."""
+    whole, here = lost
+    delta = plan.delta or 0.0
+    if plan.device_budget is not None and exceeds(plan.device_budget, delta, whole):
+        yield Finding("budget-exceeded", device, f"It has lost more than ε = {plan.device_budget}.")
+    if plan.federation_budget is not None and exceeds(plan.federation_budget, delta, here):
+        said = f"{device} has lost more in it than ε = {plan.federation_budget}."
+        yield Finding("budget-exceeded", federation, said)
 
 
 def _is_stopped(ledger: Ledger, federation: str, device: str) -> bool:

@@ -73,6 +73,15 @@ def test_a_surcharge_is_in_the_budget(tmp_path: Path) -> None:
     assert codes(made, tmp_path) == ["budget-below-charges"]
 
 
+def test_a_surcharge_is_in_the_next_releases_epsilon(tmp_path: Path) -> None:
+    """Of devices that are not in it, too: ε is that of the device that lost most."""
+    made = resumed()
+    for device in DEVICES[2:]:
+        made.row("surcharges", device=device)["loss"] = 400 << 32
+    balance(made)
+    assert codes(made, tmp_path) == ["epsilon-understated"]
+
+
 def test_a_surcharge_that_nobody_asked_for_is_found(tmp_path: Path) -> None:
     made = marked()
     made.ledger["surcharges"].append({"federation": FEDERATION, "device": "pump-1", "restoration": 1, "loss": 7})

@@ -40,6 +40,12 @@ def rows(line: sqlite3.Connection, table: str, kind: type[Row]) -> tuple[Row, ..
     return tuple(kind(*row) for row in _cells(line, table, kind) if not _misfit(kind, row))
 
 
+def has(line: sqlite3.Connection, table: str) -> bool:
+    """Whether there is a table of this name."""
+    asked = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return line.execute(asked, (table,)).fetchone() is not None
+
+
 def misfits(line: sqlite3.Connection, table: str, kind: type[Row]) -> Iterator[str]:
     """The columns in which a row of this table has a value of another type."""
     for row in _cells(line, table, kind):

@@ -116,6 +116,12 @@ def test_a_memory_that_does_not_mark_its_highest_counter_is_found(tmp_path: Path
     assert codes(made, tmp_path) == ["past-contradicts-itself"]
 
 
+def test_a_memory_of_nobody_is_found(tmp_path: Path) -> None:
+    made = tidied()
+    memory(made, "pump-3")["device"] = "pump-9"
+    assert "device-unknown" in codes(made, tmp_path)
+
+
 def test_what_was_settled_and_cleaned_up_is_in_the_budget(tmp_path: Path) -> None:
     made = tidied()
     memory(made, "pump-1")["settled"] -= 1

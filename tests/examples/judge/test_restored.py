@@ -193,6 +193,13 @@ def test_a_restoration_that_only_the_log_has_is_found(tmp_path: Path) -> None:
     assert "audit-differs" in codes(made, tmp_path)
 
 
+def test_a_resumption_that_only_the_log_has_is_found(tmp_path: Path) -> None:
+    made = marked()
+    note(made, "ledger.resumed", FEDERATION, because="the disk")
+    chain(made)
+    assert codes(made, tmp_path) == ["audit-differs"]
+
+
 def test_a_receipt_for_a_release_that_is_not_lost_needs_its_row(tmp_path: Path) -> None:
     made = resumed()
     row = world().update("pump-1", 1) | {"id": bytes(32)}

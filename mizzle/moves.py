@@ -27,10 +27,14 @@ class Told:
 
 @dataclass(frozen=True)
 class Tick:
-    """Time passes: milliseconds since 1970-01-01 UTC, and 32 fresh bytes from the operating system."""
+    """Time passes: milliseconds since 1970-01-01 UTC, and 32 fresh bytes from the operating system.
+
+    `tries` is more than 1 where a step from here was begun before and did not end: it raised, or was killed.
+    """
 
     now: int
     entropy: bytes
+    tries: int = 1
 
 
 Event = Told | Tick

@@ -189,8 +189,9 @@ REASONS: Final = (
     Reason(
         "decline",
         "outbox-full",
-        "The outbox holds as many updates, or bytes, as it may.",
-        "Updates wait for receipts that do not come: the device has been cut off, or the federation stands still.",
+        "The outbox holds as many updates, or bytes, as it may, or its disk has no room for another one.",
+        "Updates wait for receipts that do not come: the device has been cut off, the federation stands still; or the"
+        " device's disk is full, which its log says.",
         "mizzle doctor",
     ),
     Reason(

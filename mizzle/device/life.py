@@ -31,7 +31,7 @@ from mizzle.device.effects import (
     Train,
     Unsubscribe,
 )
-from mizzle.device.events import Condition, Event, OnItsWay, Stop
+from mizzle.device.events import Condition, Declined, Event, OnItsWay, Stop
 from mizzle.device.sender import Sender
 from mizzle.device.session import begin, step
 from mizzle.device.training import Done
@@ -184,7 +184,7 @@ class Life:
             case Accept(window=window, version=version):
                 self._outbox.accept(window, version)
             case Train():
-                self._begin(replace(effect, lost=self._outbox.lost))
+                return self._begin(replace(effect, lost=self._outbox.lost))
             case Note(reason=reason):
                 self.last_note = reason
             case Probe(id=update):
@@ -226,10 +226,15 @@ class Life:
                 continue
             return
 
-    def _begin(self, order: Train) -> None:
+    def _begin(self, order: Train) -> Declined | None:
+        """Have a task done; at once declined where what comes of it could not be kept."""
+        if self._outbox.lacks_room(order.invitation.base.size):  # as long as a payload may be
+            _log.error("nothing is trained: the outbox's disk is full; free some space on it")
+            return Declined(order.invitation.window, "outbox-full")
         context = contextvars.copy_context()
         name = f"train-{self._me.device}"
         self._surroundings.beside(lambda: self._inbox.put(context.run(self._do, order)), name)
+        return None
 
     def _has_numbers(self) -> bool:
         """Whether enough numbers are reserved for a step; on a full disk the last block lasts for a while."""

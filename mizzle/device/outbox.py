@@ -21,13 +21,14 @@ since 1970. The signing key is not in here: it lies in a file of its own beside 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Self
 
 from mizzle.device.events import Cleared, Full, Kept
 from mizzle.device.states import Bounds, Newest, Waiting
-from mizzle.errors import Away, Misconfigured
+from mizzle.errors import Away, Misconfigured, MizzleError
 from mizzle.failpoints import failpoint
 from mizzle.transport import clock
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 MOST_RECEIPTS: Final = 10_000
 MOST_SENDS: Final = 100_000
+
+_LEAST_ROOM: Final = 256 * 1024
+"""What receipts, counts and numbers want beside an update."""
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS waiting (
@@ -52,6 +56,14 @@ CREATE TABLE IF NOT EXISTS memory (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 
 
+def _unopened(path: Path, error: sqlite3.DatabaseError) -> MizzleError:
+    """What it is that an outbox cannot be opened: one on a full disk holds all that it held, and is not moved away."""
+    place = os.statvfs(path.parent)
+    if place.f_bavail * place.f_frsize < _LEAST_ROOM:
+        return Away(f"the outbox {path} cannot be opened: {error}, and its disk is full; free some space on it")
+    return Misconfigured(f"the outbox {path} cannot be opened: {error}; move it away or give the device another home")
+
+
 class Outbox:
     """The outbox in the file `path`; to be used from the thread that made it.
 
@@ -59,6 +71,7 @@ class Outbox:
 
     Raises:
         Misconfigured: the file cannot be opened, or is no outbox.
+        Away: its disk is full.
     """
 
     def __init__(
@@ -67,16 +80,14 @@ class Outbox:
         bounds: Bounds = Bounds(),  # noqa: B008  # frozen
         now: Callable[[], int] = clock.now,
     ) -> None:
-        self._bounds, self._now = bounds, now
+        self._bounds, self._folder, self._now = bounds, path.parent, now
         try:
             self._store = sqlite3.connect(path, isolation_level=None)
             self._store.execute("PRAGMA journal_mode = WAL")
             self._store.execute("PRAGMA synchronous = FULL")
             self._store.executescript(_TABLES)
-        except sqlite3.Error as error:
-            raise Misconfigured(
-                f"the outbox {path} cannot be opened: {error}; move it away or give the device another home"
-            ) from error
+        except sqlite3.DatabaseError as error:
+            raise _unopened(path, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -103,6 +114,11 @@ class Outbox:
         except Away as error:
             return Full(window, str(error))
         return Kept(update, own)
+
+    def lacks_room(self, size: int) -> bool:
+        """Whether the disk would not take an update of so many bytes, which lies there twice for a moment."""
+        place = os.statvfs(self._folder)
+        return place.f_bavail * place.f_frsize < 2 * size + _LEAST_ROOM
 
     def waiting(self) -> tuple[Waiting, ...]:
         """What waits for a receipt, oldest first, and whether it was ever sent."""

@@ -10,7 +10,7 @@ subtracted and the rest sealed again, under a new key.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
@@ -30,6 +30,10 @@ from services.aggregator.succession import strategy_of, successor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+MOST_TRIES: Final = 3
+WITHOUT_END: Final = f"to seal it did not end {MOST_TRIES - 1} times: is there memory for a model of this size?"
 
 
 class State(msgspec.Struct, frozen=True):
@@ -69,7 +73,9 @@ def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
             return _rejected(ground, state, gathering, members, attached)
         case Told(Closed() as closed), _:
             return Moved(_closed(state, closed))
-        case Tick(now, entropy), Gathering() as gathering if gathering.is_ready(now, _lasts_ms(ground)):
+        case Tick(now, entropy, tries), Gathering() as gathering if gathering.is_ready(now, _lasts_ms(ground)):
+            if tries >= MOST_TRIES:
+                return _given_up(state, gathering, WITHOUT_END)
             return _sealed(ground, state, gathering, entropy)
         case _:  # repeated, late or another window's: at-least-once delivery makes these everyday
             return Moved(state)

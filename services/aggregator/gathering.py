@@ -19,6 +19,8 @@ OPEN: Final = "open"
 DUE: Final = "due"
 SEALED: Final = "sealed"
 GIVEN_UP: Final = "given up"
+LONG_OVER_MS: Final = 3_600_000
+"""A deadline that was over for so long before its window began was set by another clock."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -44,7 +46,8 @@ class Gathering(msgspec.Struct):
     Redis again and again.
 
     `began` is the first tick since it was opened. The window is over at its deadline, and after as long as windows last
-    besides: a clock that was set back would keep it open for a day.
+    besides: a clock that was set back would keep it open for a day. A deadline that was long over when it began tells
+    nothing: where the clock that set it is behind ours, every window would end before anybody could take part.
     """
 
     window: Window
@@ -71,7 +74,7 @@ class Gathering(msgspec.Struct):
         """Whether the window is to be sealed, or given up: at its goal, when its time is over, or once more."""
         if self.began is None or now < self.began:
             self.began = now
-        is_over = now >= self.window.deadline or now - self.began >= lasts_ms
+        is_over = now >= self.window.deadline > self.began - LONG_OVER_MS or now - self.began >= lasts_ms
         return self.phase == DUE or (self.phase == OPEN and (is_over or len(self.arrived) >= self.window.goal))
 
     @property

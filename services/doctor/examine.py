@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -29,7 +30,6 @@ from services.runtime.shell import health
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from services.doctor.remedies import Remedies
     from services.doctor.sight import Sight
@@ -39,6 +39,9 @@ GATEWAY: Final = "gateway"
 """Whose rights are taken where the broker's address names nobody."""
 
 LEAST_REDIS: Final = 7
+LEAST_LEDGER: Final = 64 * 1024 * 1024
+"""So many bytes its log may take besides (`services.ledger.engine`), and some minutes to notice."""
+
 LONGEST_WAIT_S: Final = 60.0
 PATIENCE_S: Final = 5.0
 
@@ -70,7 +73,13 @@ def _ledger(ledger: Ledger, remedies: Remedies) -> Iterator[Finding]:
         found = conservation.accounts(tx, ledger.federation)
         halted = federations.halted(tx, ledger.federation, found.window)
     end = f", and it has ended: {halted.halt.why}" if halted else ""
-    yield Finding("ledger", f"{ledger.federation} has come to window {found.window}, release {found.version}{end}")
+    come = f"{ledger.federation} has come to window {found.window}, release {found.version}{end}"
+    file = Path(ledger.engine.url.database or "")
+    if (free := _free(file.parent)) < LEAST_LEDGER:
+        what = f"{come}; its disk has {free:,} bytes left, and where it has none nothing is booked"
+        yield Finding("ledger", what, remedies.room.format(quote(str(file))))
+    else:
+        yield Finding("ledger", come)
     if found.difference:
         what = f"{found.difference} updates are not accounted for: what was admitted is not what has ended or is open"
         yield Finding("accounts", what, remedies.verify)
@@ -118,11 +127,15 @@ def _payloads(folder: Path, most: int, remedies: Remedies) -> Finding:
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         what = f"{folder} is no folder that may be written: the gateway can take no update"
         return Finding("payloads", what, f"mkdir -m 700 -p {quote(str(folder))}")
-    place = os.statvfs(folder)
-    free = place.f_bavail * place.f_frsize
-    if free < most // 20:
+    if (free := _free(folder)) < most // 20:
         return Finding("payloads", f"{folder} has {free:,} bytes left", remedies.room.format(quote(str(folder))))
     return Finding("payloads", f"{folder} has room")
+
+
+def _free(folder: Path) -> int:
+    """How many bytes the disk of this folder has left."""
+    place = os.statvfs(folder)
+    return place.f_bavail * place.f_frsize
 
 
 def _broker(sight: Sight, remedies: Remedies) -> Finding:
@@ -146,7 +159,7 @@ def _broker(sight: Sight, remedies: Remedies) -> Finding:
 
 
 def _redis(sight: Sight, remedies: Remedies) -> Finding:
-    """Whether Redis answers, is new enough, and forgets nothing by itself."""
+    """Whether Redis answers, is new enough, forgets nothing by itself, and takes what is written."""
     try:
         told: Any = redis_of(sight).info()
     except redis.exceptions.NoPermissionError:
@@ -161,6 +174,12 @@ def _redis(sight: Sight, remedies: Remedies) -> Finding:
     if policy != "noeviction":
         what = f"its policy is {policy}: it throws streams away when its memory is full"
         return Finding("redis", what, remedies.redis_policy)
+    if told.get("aof_last_write_status", "ok") != "ok":
+        return Finding("redis", "it refuses what is written: its disk is full, or does not answer", remedies.redis_disk)
+    used, most = int(told.get("used_memory", 0)), int(told.get("maxmemory", 0))
+    if most and used >= most:
+        what = f"it refuses what is written: it has {used:,} bytes in memory and may have {most:,}"
+        return Finding("redis", what, remedies.redis_memory)
     return Finding("redis", f"Redis {version} answers and throws nothing away")
 
 

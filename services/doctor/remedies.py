@@ -27,6 +27,8 @@ class Remedies:
     redis_login: str
     redis_version: str
     redis_policy: str
+    redis_disk: str
+    redis_memory: str
     service: str
     slow: str
 
@@ -52,6 +54,8 @@ _HAND: Final = Remedies(
     redis_login=f"{_REDIS} ping",
     redis_version=f"{_REDIS} info server",
     redis_policy=f"{_REDIS} config set maxmemory-policy noeviction",
+    redis_disk=f"{_REDIS} config get dir",
+    redis_memory=f"{_REDIS} info memory",
     # It takes the place by a newer epoch; one that was only stopped ends by itself when it wakes.
     service="python -m services.{}",
     slow="python -m services.{} health",
@@ -74,6 +78,8 @@ _COMPOSE: Final = Remedies(
     redis_login="docker compose run --rm setup && docker compose restart redis",
     redis_version=_REDIS_ANEW,
     redis_policy=_REDIS_ANEW,
+    redis_disk="docker compose exec redis df -h /var/lib/mizzle/redis",
+    redis_memory="docker compose logs --since 5m privacy-accountant aggregator",
     service=_AGAIN,
     slow="docker compose logs --tail 20 {}",
 )

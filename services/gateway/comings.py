@@ -61,7 +61,9 @@ class Comings:
                 written = os.pwrite(file, record, start)
             finally:
                 os.close(file)
-        except OSError as error:  # a full disk, as a rule
+        except OSError as error:  # a full disk, as a rule; or somebody has removed the folder
+            with suppress(OSError):
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             raise SpoolFull(f"a part cannot be written to {self._folder}: {error}") from error
         if written < len(record):
             raise SpoolFull(f"of a part of {len(record)} bytes the disk of {self._folder} took {written}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _RESTORE: Final = "stop the services, put the file aside and restore the newest copy (docs/operations.md)"
+_FILE: Final = "file"
 _WAIT_S: Final = 20.0
 _DAMAGED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _MOST_LOG: Final = 64 * 1024 * 1024
@@ -39,7 +41,7 @@ def connect(url: str, *, new: bool = False) -> Engine:
     """The engine of the ledger at `url`; its file must be there, unless it is to be a `new` one.
 
     Raises:
-        Misconfigured: `url` names no SQLite file, or there is none.
+        Misconfigured: `url` names no SQLite file, or there is none, or nothing in it (`Damaged`).
     """
     try:
         place = make_url(url)
@@ -47,15 +49,24 @@ def connect(url: str, *, new: bool = False) -> Engine:
         raise Misconfigured(_wanted(url)) from error
     if place.get_backend_name() != "sqlite" or not place.database:
         raise Misconfigured(_wanted(url))
-    if not new and not Path(place.database).is_file():
-        text = f"there is no ledger at {place.database}; make one: python -m services.ledger create --plan plan.toml"
-        raise Misconfigured(text)
+    if not new:
+        _refuse_none(Path(place.database))
     if new:
         Path(place.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(place, connect_args={"timeout": _WAIT_S})
     event.listen(engine, "connect", _prepare)
+    event.listen(engine, "connect", partial(_remember_file, place.database))
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _refuse_none(file: Path) -> None:
+    """Return if there may be a ledger in the file: nobody makes one where one was lost, and SQLite would."""
+    if not file.is_file():
+        text = f"there is no ledger at {file}; if there was one, {_RESTORE}"
+        raise Misconfigured(f"{text}; else make one: python -m services.ledger create --plan plan.toml")
+    if file.stat().st_size == 0:
+        raise Damaged(f"{file} is damaged, or no ledger: it is empty; {_RESTORE}")
 
 
 @contextmanager
@@ -76,7 +87,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
     Raises:
         Away: the file cannot be written, or another writer held it for 20 s.
-        Damaged: the file is, or it is no ledger.
+        Damaged: the file is, or it is no ledger, or it was taken away since it was opened.
     """
     with answering(engine), engine.connect().execution_options(writes=True) as connection, connection.begin() as tx:
         yield connection
@@ -123,8 +134,33 @@ def _prepare(connection: Any, _record: object) -> None:  # noqa: ANN401  # the d
         connection.execute(f"PRAGMA {pragma}")
 
 
+def _remember_file(path: str, _connection: object, record: Any) -> None:  # noqa: ANN401  # SQLAlchemy's own record
+    record.info[_FILE] = _file_at(path)
+
+
+def _refuse_another_file(connection: Connection) -> None:
+    """Return if the file that is open is the one that has the ledger's name still.
+
+    Else SQLite would go on writing to a file that nobody finds again, and receipts would promise what is in there.
+    """
+    path, opened = connection.engine.url.database or "", connection.info.get(_FILE)
+    if opened is not None and _file_at(path) != opened:
+        raise Damaged(f"{path} is not the file that was opened: it was deleted or replaced meanwhile; {_RESTORE}")
+
+
+def _file_at(path: str) -> tuple[int, int] | None:
+    """Which file has this name: its device and its number there."""
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _begin(connection: Connection) -> None:
     writes = connection.get_execution_options().get("writes", False)
+    if writes:
+        _refuse_another_file(connection)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 

@@ -98,7 +98,7 @@ def _wiped(there: Ordeal) -> End:
     def wipe() -> None:
         (there.federation.folder / "broker" / "mosquitto.db").unlink(missing_ok=True)
 
-    _while_down(there, "broker", there.federation.broker.port, wipe)
+    while_down(there, "broker", there.federation.broker.port, wipe)
     return _nothing
 
 
@@ -129,13 +129,13 @@ def _set_back(there: Ordeal) -> End | None:
         kept.rename(there_now)
 
     def set_back() -> None:
-        _while_down(there, "store", there.store_port, put_back)
+        while_down(there, "store", there.store_port, put_back)
         (there_now / "dump.rdb").unlink(missing_ok=True)
 
     return set_back
 
 
-def _while_down(there: Ordeal, name: str, port: int, change: Callable[[], None]) -> None:
+def while_down(there: Ordeal, name: str, port: int, change: Callable[[], None]) -> None:
     """Kill a server, change its files, start it again and wait until it listens."""
     child = there.processes[name]
     child.kill()

@@ -80,6 +80,14 @@ class Processes:
         self._places[name] = replace(self._places[name], env=place.env, falls=place.falls)
         return child
 
+    def give_up(self, name: str, grace_s: float = 10.0) -> Child:
+        """Kill a child, which is not started again; its end is not told."""
+        place = self._places[name]
+        place.child.kill()
+        place.child.wait(grace_s)
+        self._places[name] = replace(place, keep=False, told=True, due=None)
+        return place.child
+
     def start_beside(self, name: str, other: str) -> Child:
         """Start a second process like the one called `name`, called `other`; it is not started again when it ends."""
         place = self._places[name]

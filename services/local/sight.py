@@ -85,6 +85,11 @@ class Sight:
         counted = self._ask("SELECT id FROM updates WHERE federation = ? AND outcome = 'counted'")
         return len(members & {found[0] for found in counted})
 
+    def devices(self) -> set[str]:
+        """Those of which an update is counted."""
+        query = "SELECT DISTINCT device FROM updates WHERE federation = ? AND outcome = 'counted'"
+        return {device for (device,) in self._ask(query)}
+
     def refusals(self) -> list[tuple[bytes, str, int, str]]:
         """Every refused update: its id, device, named window, and why, as its receipt says it."""
         query = "SELECT id, device, named_window, receipt FROM updates WHERE federation = ? AND outcome = 'refused'"

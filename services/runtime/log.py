@@ -44,6 +44,9 @@ class Log(Appends, Protocol):
     def tries(self, entry: Entry) -> int:
         """How often this entry has been begun, this time included."""
 
+    def forget(self, entry: Entry) -> None:
+        """Count no longer how often this entry was begun."""
+
     def dead(self, entry: Entry, service: str, why: str) -> Output:
         """The dead letter for an entry that nobody could read."""
 

@@ -129,7 +129,7 @@ class Spool:
 
     def blobs(self) -> list[str]:
         """The names of all blobs that are here, finished or not."""
-        return [file.name for file in self._blobs.iterdir()]
+        return [file.name for file in _listed(self._blobs)]
 
     def discard_blobs(self, names: Iterable[str]) -> None:
         """The windows that these were made of have ended: hold them no longer."""
@@ -138,9 +138,9 @@ class Spool:
 
     def _files(self) -> Iterator[Path]:
         """Every payload's file, and those that are not finished."""
-        for folder in self._folder.iterdir():
-            if len(folder.name) == _DIGITS and folder.is_dir():
-                yield from folder.iterdir()
+        for folder in _listed(self._folder):
+            if len(folder.name) == _DIGITS:
+                yield from _listed(folder)
 
     def _path(self, name: str) -> str:
         return f"{self._prefix}/{name[:2]}/{name}"
@@ -170,6 +170,14 @@ def _boot() -> str:
         return "unknown"
 
 
+def _listed(folder: Path) -> list[Path]:
+    """What is in the folder; nothing if it is none, or somebody has removed it."""
+    try:
+        return list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 def _read(path: str) -> bytes | None:
     try:
         with open(path, "rb", buffering=0) as file:
@@ -183,8 +191,8 @@ def _write(path: str, body: bytes) -> None:
     writing = f"{path}.{os.getpid()}.{threading.get_ident()}"
     try:
         _fill(writing, body)
-    except FileNotFoundError:  # the first one of its folder
-        Path(path).parent.mkdir(exist_ok=True)
+    except FileNotFoundError:  # the first one of its folder, or somebody has removed it
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _fill(writing, body)
     with failpoint("spool-rename"):
         os.replace(writing, path)

@@ -275,6 +275,10 @@ class RedisLog:
         self._ask(self._client.expire, key, 3600)
         return int(count)
 
+    def forget(self, entry: Entry) -> None:
+        """Count no longer how often this entry was begun: it has come to its end."""
+        self._ask(self._client.hdel, f"{self._space.place(self._hop.service)}:tries", f"{entry.stream}:{entry.id}")
+
     def dead(self, entry: Entry, service: str, why: str) -> Output:
         """The dead letter for an entry that nobody could read: its bytes, where they stood, and the reason."""
         letter = {"stream": entry.stream, "entry": entry.id, "service": service, "why": why, "body": entry.body}

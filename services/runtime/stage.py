@@ -61,6 +61,7 @@ S = TypeVar("S")
 
 WAIT_MS: Final = 100
 MOST_TRIES: Final = 3
+TAKEN_ALONE: Final = "alone"
 PULSE_MS: Final = 1000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 
@@ -251,19 +252,38 @@ class Stage(Generic[S]):
             if self._tries(entry) >= MOST_TRIES and _came_from_outside(entry):
                 self._bury(entry, f"{self._service.hop.service} could not take it {MOST_TRIES - 1} times")
             else:
-                self._guarded([entry])
+                self._alone([entry])
         if not entries:
             self._careful = 0
-            self._guarded([])
+            self._alone([])
         return None
+
+    def _alone(self, entries: Sequence[Entry]) -> None:
+        """Take one entry, or none, and tell the step how often this did not end.
+
+        It is for whoever holds back what it was told, and so does much at once: what kills it each time, for want of
+        memory as a rule, would do so for ever.
+        """
+        if not self._service.hop.holds_back:
+            return self._guarded(entries)
+        what = Entry(TAKEN_ALONE, entries[0].id if entries else "", b"")
+        tries = self._stores.log.tries(what)
+        try:
+            self._guarded(entries, tries)
+        except Fenced:
+            raise
+        except Away:
+            self._stores.log.forget(what)
+            raise
+        return self._stores.log.forget(what)
 
     def _tries(self, entry: Entry) -> int:
         """How often this entry was begun, this time included; that a store was away is no fault of the entry's."""
         return 1 if self._blameless == (entry.stream, entry.id) else self._stores.log.tries(entry)
 
-    def _guarded(self, entries: Sequence[Entry]) -> None:
+    def _guarded(self, entries: Sequence[Entry], tries: int = 1) -> None:
         try:
-            self._take(entries)
+            self._take(entries, tries)
         except Away:
             self._blameless = (entries[0].stream, entries[0].id) if entries else None
             raise
@@ -280,11 +300,11 @@ class Stage(Generic[S]):
             self._careful = max(len(entries), self._service.hop.holds_back)
             raise Fenced("a step failed: begin again, one entry at a time") from error
 
-    def _take(self, entries: Sequence[Entry]) -> None:
+    def _take(self, entries: Sequence[Entry], tries: int) -> None:
         work = _Work(self._state)
         with failpoint("step") if entries else nullcontext():
             self._fold(entries, work)
-        moment = self._clock()
+        moment = replace(self._clock(), tries=tries)
         work.take(self._service.step(self._ground, work.state, moment), None, None)
         cursors = {**self._cursors, **{entry.stream: entry.id for entry in entries}}
         self._uncommitted += len(entries)

@@ -9,6 +9,7 @@ import pytest
 
 from services.local.federation import SERVICES
 from services.local.ordeal import Ordeal, Terms
+from tests.chaos.looked import in_the_matrix
 from tests.chaos.test_twins import CLEAN_S, gone_through
 from tests.servers import missing
 
@@ -55,5 +56,33 @@ def test_devices_whose_clocks_are_a_day_off_take_part(folder: Path, faketime: di
             there.clean_window(CLEAN_S)
         for jump in JUMPS:
             set_clock(there, jump)
+            there.clean_window(CLEAN_S)
+    assert judgements[0].findings == ()
+
+
+@in_the_matrix
+def test_a_redis_whose_clock_jumps_by_a_day_stops_no_window(folder: Path, faketime: dict[str, str]) -> None:
+    """It numbers entries by its clock, and never backwards."""
+    with gone_through(folder, Terms(devices=8, fleets=1)) as (there, judgements):
+        there.restart("store", faketime)
+        for jump in JUMPS:
+            set_clock(there, jump)
+            there.clean_window(CLEAN_S)
+        for jump in JUMPS:
+            set_clock(there, jump)
+            there.restart("store", faketime)
+            there.clean_window(CLEAN_S)
+    assert judgements[0].findings == ()
+
+
+@in_the_matrix
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_clock_that_only_one_service_has_stops_no_window(
+    folder: Path, faketime: dict[str, str], service: str
+) -> None:
+    with gone_through(folder, Terms(devices=8, fleets=1)) as (there, judgements):
+        for jump in JUMPS:
+            set_clock(there, jump)
+            there.restart(service, faketime)
             there.clean_window(CLEAN_S)
     assert judgements[0].findings == ()

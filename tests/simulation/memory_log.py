@@ -190,6 +190,11 @@ class MemoryLog:
         tries[key] = tries.get(key, 0) + 1
         return tries[key]
 
+    def forget(self, entry: Entry) -> None:
+        """As `Log.forget`."""
+        self._refuse_away()
+        self._store.kept.tries.pop((self._hop.service, entry.stream, entry.id), None)
+
     def dead(self, entry: Entry, service: str, why: str) -> Output:
         """As `Log.dead`."""
         letter = {"stream": entry.stream, "entry": entry.id, "service": service, "why": why, "body": entry.body}

@@ -72,6 +72,9 @@ class PointedLog:
     def tries(self, entry: Entry) -> int:
         return self._log.tries(entry)
 
+    def forget(self, entry: Entry) -> None:
+        self._log.forget(entry)
+
     def dead(self, entry: Entry, service: str, why: str) -> Output:
         return self._log.dead(entry, service, why)
 

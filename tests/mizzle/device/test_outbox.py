@@ -14,6 +14,7 @@ from mizzle.device.events import Cleared, Full, Kept
 from mizzle.device.outbox import MOST_RECEIPTS, Outbox
 from mizzle.device.states import Bounds, Newest, Waiting
 from mizzle.errors import Away, Misconfigured
+from tests.disks import full, small_disk
 from tests.mizzle.device import writer
 
 ONE, TWO, THREE = (bytes([number]) * 32 for number in (1, 2, 3))
@@ -98,6 +99,20 @@ def test_on_a_full_disk_nothing_is_half_written_and_what_waits_can_still_be_read
     assert outbox.payload(ONE) == (b"sealed", bytes(1000))
     outbox._store.execute("PRAGMA max_page_count = 1000000")
     assert outbox.keep(TWO, 8, b"sealed", b"payload") == Kept(TWO, 13)
+
+
+def test_an_outbox_on_a_full_disk_is_away_and_nobody_is_told_to_move_it_away(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, 2**20):
+        with Outbox(disk / "outbox.db") as outbox:
+            assert not outbox.lacks_room(1000)
+            outbox.keep(ONE, 7, b"sealed", b"payload")
+            with full(disk):
+                assert outbox.lacks_room(1000)
+        with full(disk), pytest.raises(Away, match="its disk is full; free some space on it"):
+            Outbox(disk / "outbox.db")
+        with Outbox(disk / "outbox.db") as again:
+            assert again.waiting() == (Waiting(ONE, 13),)
 
 
 def test_numbers_are_reserved_once_in_a_life(path: Path) -> None:

@@ -22,6 +22,7 @@ from mizzle.model import filled, flat, flat_of, named
 from mizzle.terms import grid_of
 from mizzle.transport.memory import MemoryBroker, MemoryBus
 from mizzle.transport.passwords import VARIABLE
+from tests.disks import full, small_disk
 from tests.mizzle.device.federation import MODEL, Federation
 from tests.mizzle.device.fleet import Running, device_in, receipts, sends, waiting
 from tests.mizzle.device.gateway import Delivered, Gateway
@@ -141,6 +142,60 @@ def test_a_device_that_starts_again_sends_what_waited_with_the_same_bytes_and_wi
         assert gateway.heard.next(Delivered) == first
         after(gateway, again.device, lambda: receipts(tmp_path) == [(first.id, 1)])
     assert len(gateway.heard.so_far(Enrolment)) == 1
+
+
+def test_a_device_whose_disk_is_full_trains_no_more_and_goes_on_sending_until_there_is_room(
+    barn: Federation, name: str, tmp_path: Path
+) -> None:
+    world, home = MemoryWorld(), tmp_path / "home"
+    with small_disk(home, 2**20):
+        device, gateway = device_in(world, home, barn.token(name)), Gateway(world.bus("gateway"), barn)
+        trained: list[int] = []
+        device.on_trained = lambda invitation: trained.append(invitation.window)
+        gateway.gives_receipts = False
+        with Running(device):
+            present(gateway)
+            gateway.invite(name, 1)
+            kept = gateway.heard.next(Delivered)
+            with full(home):
+                gateway.invite(name, 2)
+                declined = gateway.heard.next(Declined)
+                assert (declined.window, declined.reason) == (2, "outbox-full")
+                world.cut(name)
+                present(gateway, online=False)
+                world.mend(name)
+                assert gateway.heard.next(Delivered) == kept
+            gateway.gives_receipts = True
+            gateway.invite(name, 3)
+            gateway.heard.next(Delivered, lambda delivered: delivered.update.window == 3)
+            after(gateway, device, lambda: receipts(home) != [])
+    assert trained == [1, 3]
+
+
+def test_what_waits_is_sent_though_the_next_training_wants_more_memory_than_there_is(
+    barn: Federation, name: str, tmp_path: Path
+) -> None:
+    world = MemoryWorld()
+    device, gateway = device_in(world, tmp_path, barn.token(name)), Gateway(world.bus("gateway"), barn)
+    honest = device._function
+    assert honest is not None
+
+    @device.train
+    def train(task: Task) -> object:
+        return honest(task) if task.window == 1 else np.ones(1 << 62, np.uint8)
+
+    gateway.gives_receipts = False
+    with Running(device):
+        present(gateway)
+        gateway.invite(name, 1)
+        kept = gateway.heard.next(Delivered)
+        gateway.invite(name, 2)
+        declined = gateway.heard.next(Declined)
+        assert (declined.window, declined.reason) == (2, "failed")
+        world.cut(name)
+        present(gateway, online=False)
+        world.mend(name)
+        assert gateway.heard.next(Delivered) == kept
 
 
 def test_at_the_cap_of_its_outbox_a_device_trains_no_more_forgets_nothing_and_goes_on_sending_until_there_is_room(

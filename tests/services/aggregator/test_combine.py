@@ -17,7 +17,7 @@ from mizzle.model import filled, flat
 from mizzle.moves import Event, Ground, Moved, Told
 from mizzle.plan import Plan, from_toml
 from mizzle.terms import codec_of, grid_of, mechanism_of
-from services.aggregator.combine import State, begin, step
+from services.aggregator.combine import WITHOUT_END, State, begin, step
 from services.runtime.stage import recalled, remembered
 from tests.makers import (
     MODEL,
@@ -296,6 +296,14 @@ def test_a_window_seals_at_its_deadline_and_not_before() -> None:
     assert len(aggregate(gathered(*told, tick(60))).members) == 2
 
 
+def test_a_window_whose_deadline_was_set_by_a_clock_that_is_a_day_behind_lasts_as_long_as_others() -> None:
+    """Else each would end before anybody could take part, for as long as that clock is wrong."""
+    day, lasts = 86_400, round(plan().window.deadline_s)
+    moved = gathered(tick(day), *map(charged, DEVICES[:3]), tick(day + lasts - 1))
+    assert (moved.said, moved.booked) == ((), ())
+    assert step(ground(), moved.state, tick(day + lasts)).said
+
+
 def test_a_clock_that_is_set_back_keeps_no_window_open_for_longer_than_windows_last() -> None:
     told = [charged("pump-0"), charged("pump-1")]
     assert gathered(*told, tick(1), tick(-86_400), tick(-86_400 + 59.999)).said == ()
@@ -370,6 +378,18 @@ def test_a_window_that_is_still_open_rejects_nobody() -> None:
     """What the ledger rejects belongs to an aggregate; there is none yet."""
     moved = sealed(charged("pump-0"), charged("pump-1"), rejected("pump-1"))
     assert opened_sum(moved).tolist() == weights({"pump-0": FULL, "pump-1": FULL})
+
+
+def test_a_window_whose_sealing_killed_its_service_twice_is_given_up_and_charged() -> None:
+    """For want of memory, as a rule: a third try would be a loop of crashes. Whether noise was drawn nobody knows."""
+    full = gathered(*map(charged, DEVICES))
+    assert step(ground(), full.state, replace(tick(60), tries=2)).said
+    moved = step(ground(), gathered(*map(charged, DEVICES)).state, replace(tick(60), tries=3))
+    (given_up,) = moved.booked
+    assert isinstance(given_up, Abandonment)
+    assert (given_up.noise_was_drawn, given_up.why) == (True, WITHOUT_END)
+    assert moved.noted == (WITHOUT_END,)
+    assert step(ground(), moved.state, replace(tick(61), tries=3)).booked == ()
 
 
 def test_a_window_of_which_too_few_are_left_is_given_up() -> None:

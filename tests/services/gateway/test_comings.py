@@ -83,3 +83,12 @@ def test_what_the_disk_does_not_take_is_waited_for(tmp_path: Path) -> None:
     (tmp_path / "full" / "mill-1").mkdir()
     with pytest.raises(SpoolFull, match="a part cannot be written to"):
         comings.add(part(FIRST, "mill-1", begins=True))
+
+
+def test_a_folder_that_somebody_removed_is_made_again_and_the_part_waited_for(tmp_path: Path) -> None:
+    comings = Comings(tmp_path / "coming")
+    (tmp_path / "coming").rmdir()
+    with pytest.raises(SpoolFull):
+        comings.add(part(FIRST, begins=True))
+    comings.add(part(FIRST, begins=True))
+    assert resumed(Comings(tmp_path / "coming")) == {"pump-7": [FIRST]}

@@ -149,6 +149,36 @@ def test_a_row_that_the_tables_refuse_is_a_fault_of_ours_and_says_so(engine: Eng
         tx.execute(text("INSERT INTO one VALUES (1), (1)"))
 
 
+def test_an_empty_file_is_no_ledger_and_is_left_as_it_is(tmp_path: Path) -> None:
+    """SQLite would make a new data base of it, and `migrate` tables: a federation that has forgotten everything."""
+    file = tmp_path / "ledger.db"
+    file.touch()
+    with pytest.raises(Damaged, match=r"it is empty; .*restore the newest copy"):
+        connect(f"sqlite:///{file}")
+    assert [(path, path.stat().st_size) for path in tmp_path.iterdir()] == [(file, 0)]
+
+
+def test_where_there_is_no_ledger_none_is_made(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match=r"there is no ledger at .*restore the newest copy.*else make one"):
+        connect(f"sqlite:///{tmp_path / 'ledger.db'}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("with_another", [False, True])
+def test_nothing_is_written_to_a_file_that_nobody_finds_again(
+    engine: Engine, tmp_path: Path, *, with_another: bool
+) -> None:
+    """SQLite would write on to what is open, and a receipt would promise what the next start does not know."""
+    file = tmp_path / "ledger.db"
+    if with_another:
+        (tmp_path / "another.db").write_bytes(file.read_bytes())
+        (tmp_path / "another.db").replace(file)
+    else:
+        file.unlink()
+    with pytest.raises(Damaged, match=r"deleted or replaced meanwhile; .*restore the newest copy"):
+        write(engine, 1)
+
+
 @pytest.mark.parametrize("url", ["", "postgresql://host/ledger", "sqlite://", "ledger.db"])
 def test_what_names_no_sqlite_file_is_refused(url: str) -> None:
     with pytest.raises(Misconfigured, match="MIZZLE_LEDGER"):

@@ -1,5 +1,6 @@
 """The payload store: what it holds, how much of it, and what becomes of what has ended."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,13 @@ def test_a_payload_has_its_size_and_one_that_is_not_there_has_none(tmp_path: Pat
     spool.put(ONE, b"levels")
     spool.put(TWO, b"")
     assert (spool.size(ONE), spool.size(TWO), spool.size(THREE)) == (6, 0, None)
+
+
+def test_a_store_whose_folder_somebody_removed_is_empty_and_goes_on(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", 100)
+    spool.put(b"\x01" * 32, bytes(80))
+    shutil.rmtree(tmp_path / "spool")
+    assert (spool.get(b"\x01" * 32), spool.payloads(), spool.blobs()) == (None, [], [])
+    spool.put_blob(b"\x03" * 32, b"sum")
+    spool.put(b"\x02" * 32, bytes(90))
+    assert (spool.payloads(), spool.blobs()) == ([b"\x02" * 32], [(b"\x03" * 32).hex()])

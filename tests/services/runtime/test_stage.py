@@ -21,6 +21,7 @@ from mizzle.envelope import Key
 from mizzle.errors import Away, Fenced, Misconfigured, Unreadable
 from mizzle.messages import (
     Abandonment,
+    Charge,
     Closed,
     Decline,
     Message,
@@ -39,6 +40,7 @@ from services.runtime.metrics import Meters
 from services.runtime.payloads import Spool
 from services.runtime.redis_log import Output, Place, RedisLog, connected
 from services.runtime.stage import MOST_TRIES, Booking, Service, Stage, Stores, recalled, remembered
+from tests.makers import charge
 from tests.services.gateway.devices import Device
 from tests.services.grounds import Grounds, founded, model_of, release
 
@@ -272,6 +274,48 @@ def test_an_update_that_breaks_the_step_is_buried_at_the_third_try_and_refused(b
     assert (letter["body"], letter["service"], letter["stream"]) == (encode(bad), "anomaly_detector", "received")
     assert letter["why"]
     assert bench.said("refused") == [refusal(bad, letter["why"])]
+
+
+def summing(ticks: list[int], fatal: Callable[[Sum, int], bool]) -> Service[Sum]:
+    """The aggregator's place, held by a service whose tick fails for want of memory as it is told."""
+
+    def ticked(_ground: Ground, state: Sum, event: Told | Tick) -> Moved[Sum]:
+        if not isinstance(event, Tick):
+            return Moved(Sum([*state.heard, "charge"] if isinstance(event.message, Charge) else [], state.vector))
+        ticks.append(event.tries)
+        if fatal(state, event.tries):
+            raise MemoryError
+        return Moved(state)
+
+    return Service(hop("aggregator"), begin, ticked)
+
+
+def test_a_step_that_did_not_end_knows_it_in_the_next_life_so_that_it_can_do_without(bench: Bench) -> None:
+    """What wants more memory than there is would else kill its service for ever."""
+    ticks: list[int] = []
+    deadly = summing(ticks, lambda _, tries: tries < MOST_TRIES)
+    for _ in range(MOST_TRIES - 1):
+        with pytest.raises(MemoryError):
+            bench.stage(deadly).run(lambda: False)
+    bench.stage(deadly).run(until(lambda: len(ticks) >= MOST_TRIES))
+    assert ticks[:MOST_TRIES] == [1, 2, MOST_TRIES]
+    ticks.clear()
+    bench.stage(summing(ticks, lambda *_: False)).run(until(lambda: bool(ticks)))
+    assert ticks[0] == 1
+
+
+def test_an_entry_that_is_read_again_in_every_life_counts_as_tried_only_where_it_did_not_end(bench: Bench) -> None:
+    """What is held back is read again by each successor, and is no poison."""
+    bench.grounds.say("charged", charge("pump-1"))
+    ticks: list[int] = []
+    for _ in range(MOST_TRIES + 1):
+        bench.stage(summing(ticks, lambda *_: False)).run(until(lambda: bool(ticks)))
+        assert set(ticks) == {1}
+        ticks.clear()
+    deadly = summing(ticks, lambda state, tries: bool(state.heard) and tries < MOST_TRIES)
+    bench.grounds.say("charged", charge("pump-2"))
+    bench.stage(deadly).run(until(lambda: MOST_TRIES in ticks))
+    assert [tries for tries in ticks if tries > 1] == [2, MOST_TRIES]
 
 
 def test_a_payload_of_no_bytes_is_a_payload_too(bench: Bench) -> None:

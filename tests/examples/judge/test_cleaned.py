@@ -1,9 +1,13 @@
 """Updates that were cleaned up: whoever tampers with what is left of them is found."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+from examples.judge.evidence import gathered
+from examples.judge.verdict import verdict
 from tests.examples.judge.aging import buffered, memory, tidied, tidy, told_again
-from tests.examples.judge.maker import NOON, Row, World, balance, codes, judged, receipt, say, sign, world
+from tests.examples.judge.maker import NOON, Row, World, balance, codes, judged, receipt, say, sign, world, written
 
 
 def marks(made: World, device: str, change: int) -> None:
@@ -151,6 +155,15 @@ def test_a_receipt_that_its_releases_list_does_not_name_is_found(tmp_path: Path)
     counted = {"outcome": "counted", "release": 1, "window": 1, "weight": 64}
     say(made, "to/pump-1/receipt", receipt(row, counted))
     assert codes(made, tmp_path) == ["receipt-without-row"]
+
+
+def test_marks_that_are_text_and_not_even_that_are_found(tmp_path: Path) -> None:
+    files = written(tidied(), tmp_path)
+    with closing(sqlite3.connect(files.ledger)) as line:
+        line.execute("UPDATE past_devices SET ended = CAST(x'FF' AS TEXT) WHERE device = 'pump-3'")
+        line.commit()
+    found = verdict(gathered(files.ledger, files.homes, files.trace, None))
+    assert "cell-of-another-type" in [one.code for one in found.findings]
 
 
 # Beside an earlier copy -----------------------------------------------------------------------------------------------

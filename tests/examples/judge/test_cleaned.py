@@ -183,6 +183,28 @@ def test_a_row_that_is_gone_and_not_counted_is_found(tmp_path: Path) -> None:
     assert "past-short" in codes(made, tmp_path, earlier=world())
 
 
+def test_a_row_that_is_gone_and_counted_under_another_outcome_is_found(tmp_path: Path) -> None:
+    made = tidied()
+    made.row("past_updates", named_window=2).update(outcome="refused", reason="norm")
+    assert "past-short" in codes(made, tmp_path, earlier=world())
+
+
+def test_an_open_row_that_is_gone_and_marked_and_not_counted_is_found(tmp_path: Path) -> None:
+    """How it ended nobody knows; that it ended somehow is in no count."""
+    made = tidied()
+    made.ledger["charges"].remove(made.charge("pump-1", 4))
+    made.ledger["updates"].remove(made.update("pump-1", 4))
+    memory(made, "pump-1").update(mark=4, ended=bytes([0b1111]), named_window=4)
+    assert "past-short" in codes(made, tmp_path, earlier=world())
+
+
+def test_what_was_settled_by_what_is_left_is_not_lowered(tmp_path: Path) -> None:
+    made = tidied()
+    memory(made, "pump-1")["settled"] -= 1
+    balance(made)
+    assert codes(made, tmp_path, earlier=tidied()) == ["budget-lowered", "past-lowered"]
+
+
 def test_a_charge_that_is_gone_and_not_settled_is_found(tmp_path: Path) -> None:
     made = tidied()
     memory(made, "pump-1")["settled"] = 0

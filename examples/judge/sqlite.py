@@ -26,8 +26,14 @@ def read(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that sees one instant of this file and cannot change it."""
     line = sqlite3.connect(f"{path.resolve().as_uri()}?{_way(path)}", uri=True, isolation_level=None)
     with closing(line):
+        line.text_factory = _text
         line.execute("BEGIN")
         yield line
+
+
+def _text(cell: bytes) -> str:
+    """A cell of text, whatever its bytes: one that is none must not hide all the others."""
+    return cell.decode(errors="replace")
 
 
 def _way(path: Path) -> str:

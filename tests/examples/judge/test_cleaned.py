@@ -1,9 +1,13 @@
 """Updates that were cleaned up: whoever tampers with what is left of them is found."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+from examples.judge.evidence import gathered
+from examples.judge.verdict import verdict
 from tests.examples.judge.aging import buffered, memory, tidied, tidy, told_again
-from tests.examples.judge.maker import NOON, Row, World, balance, codes, judged, receipt, say, sign, world
+from tests.examples.judge.maker import NOON, Row, World, balance, codes, judged, receipt, say, sign, world, written
 
 
 def marks(made: World, device: str, change: int) -> None:
@@ -153,6 +157,15 @@ def test_a_receipt_that_its_releases_list_does_not_name_is_found(tmp_path: Path)
     assert codes(made, tmp_path) == ["receipt-without-row"]
 
 
+def test_marks_that_are_text_and_not_even_that_are_found(tmp_path: Path) -> None:
+    files = written(tidied(), tmp_path)
+    with closing(sqlite3.connect(files.ledger)) as line:
+        line.execute("UPDATE past_devices SET ended = CAST(x'FF' AS TEXT) WHERE device = 'pump-3'")
+        line.commit()
+    found = verdict(gathered(files.ledger, files.homes, files.trace, None))
+    assert "cell-of-another-type" in [one.code for one in found.findings]
+
+
 # Beside an earlier copy -----------------------------------------------------------------------------------------------
 
 
@@ -168,6 +181,28 @@ def test_a_row_that_is_gone_and_not_counted_is_found(tmp_path: Path) -> None:
     made = tidied()
     made.row("past_updates", named_window=2)["count"] = 0
     assert "past-short" in codes(made, tmp_path, earlier=world())
+
+
+def test_a_row_that_is_gone_and_counted_under_another_outcome_is_found(tmp_path: Path) -> None:
+    made = tidied()
+    made.row("past_updates", named_window=2).update(outcome="refused", reason="norm")
+    assert "past-short" in codes(made, tmp_path, earlier=world())
+
+
+def test_an_open_row_that_is_gone_and_marked_and_not_counted_is_found(tmp_path: Path) -> None:
+    """How it ended nobody knows; that it ended somehow is in no count."""
+    made = tidied()
+    made.ledger["charges"].remove(made.charge("pump-1", 4))
+    made.ledger["updates"].remove(made.update("pump-1", 4))
+    memory(made, "pump-1").update(mark=4, ended=bytes([0b1111]), named_window=4)
+    assert "past-short" in codes(made, tmp_path, earlier=world())
+
+
+def test_what_was_settled_by_what_is_left_is_not_lowered(tmp_path: Path) -> None:
+    made = tidied()
+    memory(made, "pump-1")["settled"] -= 1
+    balance(made)
+    assert codes(made, tmp_path, earlier=tidied()) == ["budget-lowered", "past-lowered"]
 
 
 def test_a_charge_that_is_gone_and_not_settled_is_found(tmp_path: Path) -> None:

@@ -241,6 +241,20 @@ def test_a_person_who_said_too_little_is_found_beside_the_ledger_that_was_lost(t
     assert found == {"budget-lowered", "outcome-changed", "release-gone", "window-reused"}
 
 
+def test_a_window_that_no_restoration_lost_is_found_beside_the_ledger_that_was_lost(tmp_path: Path) -> None:
+    made = resumed_at_once()
+    made.ledger["windows"].remove(made.row("windows", number=5))
+    made.ledger["audit"].remove(made.act("window.opened", 5))
+    assert "window-gone" in codes(made, tmp_path, earlier=lost())
+
+
+def test_an_update_of_a_release_that_stands_is_missed_beside_the_ledger_that_was_lost(tmp_path: Path) -> None:
+    made = resumed()
+    made.ledger["charges"].remove(made.charge("pump-2", 1))
+    made.ledger["updates"].remove(made.update("pump-2", 1))
+    assert "outcome-changed" in codes(made, tmp_path, earlier=lost())
+
+
 def test_a_device_that_did_not_pay_is_found_beside_the_ledger_that_was_lost(tmp_path: Path) -> None:
     made = resumed()
     made.row("budgets", device="pump-2")["settled"] = 0

@@ -13,7 +13,8 @@ from services.ledger.ledger import Ledger
 from services.local.federation import SERVICES
 from services.local.fleet import Fleet, Wrist
 from services.local.fleets import start_fleet
-from services.local.inflict import while_down
+from services.local.inflict import inflict, while_down
+from services.local.misfortune import Kind, Misfortune
 from services.local.ordeal import REST, Ordeal, Terms
 from services.local.waiting import LOOPBACK
 from services.runtime.redis_log import connected
@@ -39,6 +40,10 @@ def test_what_is_lost_of_services_of_payloads_and_of_redis_costs_no_update(folde
         for _ in range(2):
             shutil.rmtree(there.federation.payloads)
             there.clean_window(CLEAN_S)
+        wiped = inflict(there, Misfortune(at_s=0.0, kind=Kind.WIPE_BROKER, target="broker"))
+        assert wiped is not None
+        logs(there, "gateway", "the broker knows no session of ours")
+        there.clean_window(CLEAN_S)
         while_down(there, "store", there.store_port, lambda: shutil.rmtree(there.store_folder / "appendonlydir"))
         there.clean_window(CLEAN_S)
     assert judgements[0].findings == ()

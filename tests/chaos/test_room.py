@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+DEVICES: Final = 8
+GOAL: Final = DEVICES // 2
 MEGABYTE: Final = 2**20
 SIZES: Final = {"log": 16, "payloads": 8, "store": 16, "broker": 8, "homes": 128}
 """Megabytes of each disk; the ledger lies on one of its own, with what nobody writes to."""
@@ -41,8 +43,8 @@ def disks(folder: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("disks")
 def test_disks_and_a_memory_that_are_full_lose_nothing_and_all_goes_on_once_there_is_room(folder: Path) -> None:
-    with gone_through(folder, Terms(devices=8, fleets=1)) as (there, judgements):
-        for suffers in (payloads_full, ledger_full, store_full, store_without_memory, broker_full):
+    with gone_through(folder, Terms(devices=DEVICES, fleets=1)) as (there, judgements):
+        for suffers in (payloads_full, sum_without_room, ledger_full, store_full, store_without_memory, broker_full):
             suffers(there)
             there.clean_window(CLEAN_S)
     assert judgements[0].findings == ()
@@ -55,6 +57,17 @@ def payloads_full(there: Ordeal) -> None:
         assert '"event": "the intake waits"' in log(there, "gateway")
         assert f"{there.federation.payloads} has 0 bytes left" in wrong(there)["payloads"]
         assert unwell(there) == set()
+
+
+def sum_without_room(there: Ordeal) -> None:
+    """A window that was gathered and finds no room for its sum waits for it."""
+    aggregator = there.processes["aggregator"]
+    aggregator.kill(signal.SIGSTOP)
+    there.wait_until(lambda: len(there.sight.members(there.sight.newest()[0])) >= GOAL, SEEN_S, "a window's updates")
+    with full(there.federation.payloads):
+        aggregator.kill(signal.SIGCONT)
+        logs(there, "aggregator", "cannot be written: [Errno 28] No space left on device")
+        assert there.sight.newest()[1] == "open"
 
 
 def ledger_full(there: Ordeal) -> None:
@@ -105,7 +118,7 @@ def broker_full(there: Ordeal) -> None:
 @in_the_matrix
 @pytest.mark.usefixtures("disks")
 def test_a_redis_that_writes_always_ends_on_a_full_disk_and_comes_back_with_room(folder: Path) -> None:
-    with gone_through(folder, Terms(devices=8, fleets=1, aof="always")) as (there, judgements):
+    with gone_through(folder, Terms(devices=DEVICES, fleets=1, aof="always")) as (there, judgements):
         store = there.processes["store"]
         with full(there.store_folder):
             there.wait_until(lambda: store.returncode is not None, SEEN_S, "the end of Redis")

@@ -1,5 +1,6 @@
 """The end of a window: released with all its members or none, or abandoned with everything that was open in it."""
 
+import time
 from pathlib import Path
 
 import msgspec
@@ -236,7 +237,8 @@ def test_the_payload_of_a_member_that_has_ended_is_kept_until_its_window_has(our
     window, verdicts = ours.filled()
     out, *rest = verdicts
     with ours.ledger.write(ours.epoch) as tx:
-        updates.end(tx, out.id, updates.Ending("refused", b"receipt", 1, "quarantined"))
+        a_moment_ago = round(time.time() * 1000) - 1_000  # what ended long ago is cleaned up
+        updates.end(tx, out.id, updates.Ending("refused", b"receipt", a_moment_ago, "quarantined"))
     assert ends(ours.book(out)) == [None]
     assert ours.ledger.unneeded([one.id for one in verdicts]) == set()
     rejected, attached = ours.candidate(window, verdicts)

@@ -11,7 +11,7 @@ from mizzle.messages import Charge
 from services.ledger import budgets, updates
 from services.ledger.budgets import Hold
 from services.ledger.updates import Row
-from services.privacy_accountant.charge import Bind, Refuse, lost, misdated, place
+from services.privacy_accountant.charge import Bind, Refuse, Sender, lost, misdated, place
 
 if TYPE_CHECKING:
     from mizzle.messages import Message, Refusal, Verdict, Window
@@ -31,8 +31,11 @@ def judged(page: Page, verdict: Verdict) -> tuple[Kind, list[Message]]:
         return "duplicate", [answer]
     update, found = verdict.update, page.window(verdict.update.window)
     named = found.window if found else None
-    has_sent = updates.has_sent(page.tx, page.federation, update.device, update.window)
-    decided = place(page.terms, verdict, named, page.standing(update.window), has_sent=has_sent)
+    sender = Sender(
+        is_invited=page.invites(update.window, update.device),
+        has_sent=updates.has_sent(page.tx, page.federation, update.device, update.window),
+    )
+    decided = place(page.terms, verdict, named, page.standing(update.window), sender)
     decided = _of_an_unknown_time(page, update.window) or decided
     return "first", _admitted(page, verdict, named, misdated(page.terms, unseal(verdict.sealed).epoch) or decided)
 

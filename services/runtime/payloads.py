@@ -178,12 +178,22 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
+# The system's own calls, because a file object costs half as much again as what it does with 50 kB.
+
+
 def _read(path: str) -> bytes | None:
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    try:
+        size = os.fstat(file).st_size
+        found = os.read(file, size)
+        while len(found) < size and (more := os.read(file, size - len(found))):
+            found += more
+        return found
+    finally:
+        os.close(file)
 
 
 def _write(path: str, body: bytes) -> None:
@@ -199,8 +209,13 @@ def _write(path: str, body: bytes) -> None:
 
 
 def _fill(path: str, body: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(body)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        written = os.write(file, body)
+        while written < len(body):  # a full disk says so only when it has taken what it can
+            written += os.write(file, memoryview(body)[written:])
+    finally:
+        os.close(file)
 
 
 def _size(path: str) -> int:

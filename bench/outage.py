@@ -13,11 +13,7 @@ The whole system runs, each device with a session, an outbox on disk and a line 
 from __future__ import annotations
 
 import fcntl
-import json
-import os
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import closing, contextmanager
@@ -40,9 +36,11 @@ from mizzle.messages import Receipt
 from mizzle.plan import Plan, from_toml
 from mizzle.transport.backoff import LONGEST_S, span_s
 from services.local.faults import FaultProxy, Mode
-from services.local.federation import ROOT, SERVICES, running
+from services.local.federation import SERVICES, running
 from services.local.fleet import Fleet, Wrist
+from services.local.fleets import start_fleet
 from services.local.janitor import workplace
+from services.local.judgement import judged
 from services.local.sight import Lines
 
 if TYPE_CHECKING:
@@ -131,7 +129,7 @@ class Story:
         peaks = {name: peak_mb(self.system.processes[name].pid) for name in self._names}
         self.system.processes.stop_all()
         outcomes, later = self._outcomes()
-        status, verdict = self._verdict()
+        judgement = judged(self.system.ledger_file, self.system.homes, self.system.folder / "judgement.json")
         return Rejoined(
             devices=len(self.devices),
             offline_s=offline_s,
@@ -141,8 +139,7 @@ class Story:
             later=later,
             cpu_s=used,
             peak_mb=peaks,
-            verdict=verdict,
-            verdict_status=status,
+            judgement=judgement,
             machine=machine.end(),
         )
 
@@ -199,13 +196,7 @@ class Story:
         for at, name in enumerate(FLEETS):
             part = tuple(wrists[at :: len(FLEETS)])
             fleet = Fleet(broker_port=0, away_windows=0, wrists=part, longest_pause_s=LONGEST_S)
-            file = self.system.folder / f"{name}.json"
-            file.touch(mode=0o600)
-            file.write_bytes(msgspec.json.encode(fleet))
-            argv = [sys.executable, "-m", "services.local.fleet", str(file)]
-            paths = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
-            own = {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"}
-            self.system.processes.start(name, argv, own)
+            start_fleet(self.system.processes, name, fleet)
 
     def _without(self, table: str) -> int:
         """How many devices have nothing of the first window in this table of their outbox."""
@@ -233,16 +224,6 @@ class Story:
                 else:
                     later += 1
         return first, later
-
-    def _verdict(self) -> tuple[int, dict[str, Any]]:
-        """What the independent checker says of ledger and outboxes: its exit status and its figures."""
-        report = self.system.folder / "verdict.json"
-        given = (str(self.system.ledger_file), "--homes", str(self.system.homes), "--json", str(report))
-        argv = [sys.executable, "-m", "examples.judge", *given]
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603  # ours
-        if not report.exists():
-            raise Away(f"examples.judge ended with {done.returncode} and no verdict: {done.stderr.strip()[-1000:]}")
-        return done.returncode, json.loads(report.read_text())
 
     def _cpu(self) -> dict[str, float]:
         return {name: cpu_s(self.system.processes[name].pid) for name in self._names}

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bench.machine import Machine
+    from services.local.judgement import Judgement
 
 MOST_RUSH: Final = 2.0
 """The goal: in no second come back more than so many times as many devices as in the mean of them all."""
@@ -64,8 +65,7 @@ class Rejoined:
     later: int
     cpu_s: Mapping[str, float]
     peak_mb: Mapping[str, float]
-    verdict: Mapping[str, Any]
-    verdict_status: int
+    judgement: Judgement
     machine: Machine
 
     @property
@@ -94,7 +94,7 @@ def figures(ran: Rejoined) -> dict[str, Any]:
         "cpu_s": {name: round(spent, 2) for name, spent in ran.cpu_s.items()},
         "peak_mb": {name: round(peak, 1) for name, peak in ran.peak_mb.items()},
         "peak_mb_in_all": round(sum(ran.peak_mb.values()), 1),
-        "verdict": dict(ran.verdict),
+        "judgement": {**ran.judgement.figures, "findings": len(ran.judgement.findings)},
         "fsync_p50_ms": round(ran.machine.fsync_p50_ms, 3),
         "load_average": round(ran.machine.load_average, 2),
         "idle_share": round(ran.machine.idle_share, 3),
@@ -111,6 +111,6 @@ def complaints(ran: Rejoined) -> Sequence[str]:
     if ran.comeback.rush > MOST_RUSH:
         most, mean = ran.comeback.most, ran.comeback.mean
         found.append(f"{most} devices came back in one second, wanted at most {MOST_RUSH} times the mean of {mean:.1f}")
-    if ran.verdict_status:
-        found.append(f"examples.judge finds the ledger or an outbox wrong, see verdict: status {ran.verdict_status}")
+    if not ran.judgement.is_clean:
+        found.append(f"the judge finds {len(ran.judgement.findings)} things wrong with the ledger or an outbox")
     return found

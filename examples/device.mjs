@@ -110,7 +110,6 @@ function takePart(home, identity, examplesFor) {
   let count = 0; // of examples, once they have been read
   let working = false;
   let queued;
-  let served = 0; // the newest instant of the server's that a receipt has told
 
   const sealed = (message, purpose) =>
     seal({ type: `${purpose}.v1`, federation, device, ...message }, purpose, home.key, identity.epoch, home.counter());
@@ -223,7 +222,7 @@ function takePart(home, identity, examplesFor) {
 
   // The invitation with a deadline that our clock, which may be ahead, can be held to.
   function inOurTime(invitation) {
-    if (now() < invitation.deadline || invitation.deadline <= served) return invitation;
+    if (now() < invitation.deadline) return invitation;
     const plan = blobs.get(hex(identity.plan.digest));
     const lasts = plan ? JSON.parse(plan).window.deadline_s * 1000 : UNKNOWN_MS;
     return { ...invitation, deadline: now() + lasts };
@@ -242,7 +241,7 @@ function takePart(home, identity, examplesFor) {
 
   // Do what an invitation asks for; the reason, if that cannot be done.
   async function learn(invitation) {
-    if (Math.max(now(), served) >= invitation.deadline) return "late";
+    if (now() >= invitation.deadline) return "late";
     if (home.waiting().size >= MOST_WAITING) return "outbox-full";
     const found = await fetched(invitation).catch(() => undefined);
     if (!found) return "no-model";
@@ -319,7 +318,6 @@ function takePart(home, identity, examplesFor) {
     if (message.federation !== federation || message.device !== device) throw new Refused("a receipt of somebody else");
     if (!home.waiting().has(id)) return;
     home.end(message.update, body);
-    served = Math.max(served, Number(message.at));
     resending.get(id)?.();
     resending.delete(id);
     asked.delete(id);

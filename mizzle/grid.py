@@ -79,7 +79,7 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def padded(self) -> int:
         """How many levels an update has: `size` rounded up to a multiple of 64."""
-        return sum(side * count for side, count in self.runs)
+        return _padded(self.size)
 
     @property
     def id(self) -> str:
@@ -137,6 +137,11 @@ def _runs(size: int) -> tuple[tuple[int, int], ...]:
         count, left = divmod(left, side)
         runs.append((side, count))
     return tuple(runs)
+
+
+@cache
+def _padded(size: int) -> int:
+    return sum(side * count for side, count in _runs(size))
 
 
 def clip(vector: Vector, norm: float) -> Vector:
@@ -224,6 +229,19 @@ def add(total: Integers, update: Levels, weight: int) -> None:
     factor = weight * update.multiplier
     fits = abs(factor) < 1 << 23  # no level is above 255
     total += np.multiply(update.levels, factor, dtype=np.int32 if fits else np.int64)
+
+
+def reach(grid: Grid, update: Levels, weight: int) -> int:
+    """The largest that a place of weight · m · q can be."""
+    return abs(weight) * update.multiplier * grid.top
+
+
+def add_near(near: NDArray[np.int32], update: Levels, weight: int) -> None:
+    """Add weight · m · q to a sum (padded,) in 32 bits, in place, in half the time that `add` takes.
+
+    Exact as long as the `reach` of all that was added stays below 2^31 together.
+    """
+    near += np.multiply(update.levels, weight * update.multiplier, dtype=np.int32)
 
 
 def add_sparse(total: Integers, update: Sparse, weight: int) -> None:

@@ -238,6 +238,13 @@ REASONS: Final = (
     ),
     Reason(
         "decline",
+        "resting",
+        "The device's own program takes no part for now.",
+        'Its training function raised mizzle.Decline("resting").',
+        "nothing: it takes part again when it has rested",
+    ),
+    Reason(
+        "decline",
         "unknown-codec",
         "The plan's codec, or a field of it, is none that this device has.",
         "The device's program is older than the plan, or the codec is a plug-in of a package that it lacks.",

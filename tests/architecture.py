@@ -28,7 +28,7 @@ VERBS = (
 PLUG_INS = tuple(
     f"{verb.rpartition('.')[0]}.{folder}" for verb, folder in product(VERBS, ("policies", "scores", "strategies"))
 )
-SHELLS = ("mizzle.cli", "mizzle.device", "mizzle.releases", "mizzle.transport")
+SHELLS = ("mizzle.cli", "mizzle.device", "mizzle.failpoints", "mizzle.releases", "mizzle.transport")
 """What of the library may act; all else in it is pure."""
 PURE_WITHIN = (
     *(f"mizzle.device.{name}" for name in ("belief", "diary", "effects", "enrol", "events", "fitness")),

@@ -37,7 +37,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("ledger", type=Path, help="the ledger's SQLite file")
     parser.add_argument("--homes", type=Path, help="the folder of the devices' folders, each with an outbox.db")
     parser.add_argument("--trace", type=Path, help="what a subscriber to the broker saw, as JSON lines")
-    parser.add_argument("--earlier", type=Path, help="an older copy of the ledger, all of which must still stand")
+    parser.add_argument("--earlier", type=Path, help="an older copy of the ledger, or one that was lost")
     parser.add_argument("--json", type=Path, help="where to write the verdict as JSON")
     return parser
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from .evidence import Evidence
 from .finding import Finding, release_named
-from .ledger import Ledger, Release
+from .ledger import Ledger
 from .plan import rules_of
+from .rows import Release
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:

@@ -10,9 +10,10 @@ from .envelope import is_sealed_by
 from .evidence import Evidence
 from .finding import Finding, release_named, update_named, window_named
 from .ledger import Ledger
-from .manifest import canonical, enveloped, parsed
+from .manifest import canonical, enveloped, is_released_by, parsed
 from .plan import base_of, body_of, cohort_of
 from .published import published
+from .restored import loses_version, loses_window
 from .trace import Downward, announced, downward, pieces
 
 
@@ -28,10 +29,12 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
 def _releases(evidence: Evidence) -> Iterator[Finding]:
     """A broker knows no fence: a gateway that was replaced may say what it had begun to say, and is put right."""
     newest: dict[str, int] = {}
+    bytes_of: dict[tuple[str, int], set[bytes]] = defaultdict(set)
     last: dict[str, int] = {}
     for federation, event in announced(evidence.trace):
         version, envelope = _announced(event)
         yield from _release(evidence.ledger, federation, version, envelope)
+        bytes_of[federation, version] |= {envelope} if _is_genuine(evidence.ledger, federation, envelope) else set()
         newest[federation] = max(version, newest.get(federation, 0))
         last[federation] = version
     for federation, version in last.items():
@@ -39,6 +42,10 @@ def _releases(evidence: Evidence) -> Iterator[Finding]:
             said = f"It was announced after release {newest[federation]}, and nothing newer after it."
             yield Finding("trace-rollback", release_named(federation, version), said)
         yield from _newest(evidence.ledger, federation, version)
+    for (federation, version), found in bytes_of.items():
+        if len(found) > 1:
+            said = f"{len(found)} different manifests of it were announced, all signed by the federation."
+            yield Finding("version-reused", release_named(federation, version), said)
 
 
 def _announced(event: bytes) -> tuple[int, bytes]:
@@ -54,11 +61,18 @@ def _announced(event: bytes) -> tuple[int, bytes]:
 
 def _release(ledger: Ledger, federation: str, version: int, envelope: bytes) -> Iterator[Finding]:
     release = ledger.release_of.get((federation, version))
+    if release is None and loses_version(ledger, federation, version) and _is_genuine(ledger, federation, envelope):
+        return
     if release is None:
         yield Finding("trace-release-without-row", release_named(federation, version), "The ledger knows none such.")
     elif envelope != release.manifest:
         said = "What was announced is not the manifest in the ledger, byte for byte."
         yield Finding("trace-release-differs", release_named(federation, version), said)
+
+
+def _is_genuine(ledger: Ledger, federation: str, envelope: bytes) -> bool:
+    one = enveloped(envelope)
+    return one is not None and is_released_by(one, ledger.server_key_of.get((federation, "release"), b""))
 
 
 def _newest(ledger: Ledger, federation: str, version: int) -> Iterator[Finding]:
@@ -87,6 +101,8 @@ def _invitation(ledger: Ledger, said: Downward) -> Iterator[Finding]:
     key = ledger.server_key_of.get((said.federation, "invitation"), b"")
     if said.sealed is None or said.sealed.purpose != "invitation" or not is_sealed_by(said.sealed, key):
         yield Finding("invitation-differs", named, f"{said.device} was sent an invitation that is not sealed.")
+        return
+    if isinstance(number, int) and loses_window(ledger, said.federation, number):
         return
     window = ledger.window_of.get((said.federation, number if isinstance(number, int) else None))
     body = body_of(window)

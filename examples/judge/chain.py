@@ -6,10 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator
 
+from .books import Act
 from .evidence import Evidence
 from .finding import Finding, release_named, window_named
-from .ledger import Act, Ledger, Release, Window
-from .members import written
+from .ledger import Ledger
+from .plan import written
+from .restored import is_skipped
+from .rows import Release, Window
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
@@ -55,7 +58,9 @@ def hashes(act: Act) -> tuple[bytes, bytes]:
 
 
 def _acts(ledger: Ledger, window: Window) -> Iterator[Finding]:
-    """A window that was opened and ended has a row for each."""
+    """A window that was opened and ended has a row for each; one that was skipped was neither."""
+    if is_skipped(ledger, window.federation, window.number):
+        return
     named = {act.action for act in ledger.audit if _is_of(act, window.federation, window.number)}
     for action in ("window.opened", f"window.{window.state}"):
         if action not in named and action != "window.open":

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 
+from .books import Charge
 from .evidence import Evidence
+from .excused import given_up
 from .finding import Finding, release_named, update_named
-from .ledger import Charge, Ledger, Update
+from .ledger import Ledger
 from .plan import body_of, rules_of
 from .price import least_loss
+from .rows import Update
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
@@ -51,8 +54,9 @@ def _state(ledger: Ledger, charge: Charge, row: Update) -> Iterator[Finding]:
     window = ledger.window_of.get((charge.federation, charge.window))
     state = window.state if window else "unknown"
     if charge.state == "void" and row.outcome in {"refused", "abandoned"}:
-        if state == "released":
-            said = f"Its charge is void, and window {charge.window} was released."
+        if state == "released" or charge.window in given_up(ledger, charge.federation):
+            state = "released" if state == "released" else "given up when the ledger was restored"
+            said = f"Its charge is void, and window {charge.window} was {state}."
             yield Finding("charge-void", update_named(row.id), said)
     elif charge.state not in _allowed(row.outcome, state):
         said = f"The update is {row.outcome}, window {charge.window} is {state}, and the charge is {charge.state}."

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import isqrt
-from typing import Final
 
 from .envelope import opened
 from .evidence import Evidence
 from .finding import Finding, update_named
-from .ledger import Ledger, Update
+from .ledger import Ledger
 from .plan import Rules, base_of, body_of, cohort_of, rules_of
-
-_FULL: Final = 64
+from .rows import Update
+from .weights import earned
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
@@ -22,11 +20,6 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
             yield from _release(evidence.ledger, row)
             yield from _fitness(evidence.ledger, row)
             yield from _weight(row)
-
-
-def earned(staleness: int) -> int:
-    """The weight ⌊64·s(τ)⌋ with s(τ) = 1/√(1+τ); full weight where there is no staleness."""
-    return isqrt(_FULL * _FULL // (1 + max(staleness, 0)))
 
 
 def _weight(row: Update) -> Iterator[Finding]:

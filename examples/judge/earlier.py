@@ -1,13 +1,16 @@
-"""The ledger beside an earlier copy of itself: what was decided stands."""
+"""The ledger beside an earlier copy of itself: what was decided stands, also where it was cleaned up or restored."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
 
+from .books import Charge
+from .branch import lost, parted
 from .evidence import Evidence
 from .finding import Finding, release_named, update_named, window_named
-from .ledger import Charge, Ledger
+from .gone import gone, is_cleaned
+from .ledger import Ledger
 
 Row = TypeVar("Row")
 
@@ -17,13 +20,18 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
     old, new = evidence.earlier, evidence.ledger
     if old is None:
         return
+    yield from _lowered("epoch-lowered", _epochs(old), _epochs(new))
+    if parted(old, new) is not None:
+        yield from lost(old, new)
+        return
     yield from _kept("audit", _acts(old), _acts(new))
     yield from _outcomes(old, new)
+    yield from gone(old, new)
     yield from _charges(old, new)
     yield from _kept("release", _releases(old), _releases(new))
     yield from _windows(old, new)
     yield from _lowered("budget-lowered", _settled(old), _settled(new))
-    yield from _lowered("epoch-lowered", _epochs(old), _epochs(new))
+    yield from _lowered("charge-lowered", _surcharged(old), _surcharged(new))
     yield from _lowered("deliveries-lowered", _deliveries(old), _deliveries(new))
 
 
@@ -43,11 +51,10 @@ def _lowered(code: str, old: Mapping[str, int], new: Mapping[str, int]) -> Itera
 
 
 def _outcomes(old: Ledger, new: Ledger) -> Iterator[Finding]:
+    """Rows that are there still; of those that are gone `gone` speaks."""
     for row in old.updates:
         now = new.update_of.get(row.id)
-        if now is None:
-            yield Finding("update-gone", update_named(row.id), f"The earlier copy has it, {row.outcome}.")
-        elif row.outcome != "open" and now != row:
+        if now is not None and row.outcome != "open" and now != row:
             said = f"It was {row.outcome}, and its row is not the same any more."
             yield Finding("outcome-changed", update_named(row.id), said)
 
@@ -55,9 +62,11 @@ def _outcomes(old: Ledger, new: Ledger) -> Iterator[Finding]:
 def _charges(old: Ledger, new: Ledger) -> Iterator[Finding]:
     for charge in old.charges:
         now = new.charge_of.get(charge.update)
-        if now is None:
+        row = old.update_of.get(charge.update)
+        went_along = row is not None and is_cleaned(new, row)
+        if now is None and not went_along:
             yield Finding("charge-gone", update_named(charge.update), f"The earlier copy has it, {charge.state}.")
-        elif charge.state == "settled" and not _still_settled(charge, now):
+        elif now is not None and charge.state == "settled" and not _still_settled(charge, now):
             said = f"It was settled at {charge.loss} in release {charge.version}"
             said = f"{said}, and is {now.state} at {now.loss} in release {now.version}."
             yield Finding("charge-lowered", update_named(charge.update), said)
@@ -88,6 +97,10 @@ def _releases(ledger: Ledger) -> Mapping[str, object]:
 
 def _settled(ledger: Ledger) -> Mapping[str, int]:
     return {one.device: one.settled for one in ledger.budgets}
+
+
+def _surcharged(ledger: Ledger) -> Mapping[str, int]:
+    return {f"{one.device}, restoration {one.restoration}": one.loss for one in ledger.surcharges}
 
 
 def _epochs(ledger: Ledger) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ from .outbox import Outbox, read_outbox
 from .trace import Trace, read_trace
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """The ledger, the devices' logs, what the broker carried, and the ledger as it was before."""
 

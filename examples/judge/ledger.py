@@ -1,4 +1,4 @@
-"""The ledger as rows: what its tables promise, read once and never written."""
+"""The ledger as a whole: what its tables promise, read once and never written."""
 
 from __future__ import annotations
 
@@ -10,159 +10,12 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any, Final
 
-from .sqlite import misfits, read, rows
+from .books import Act, Budget, Charge, Delivery, Lease, Memory, Past, Restoration, Surcharge
+from .rows import Blob, Device, Federation, Release, ServerKey, Update, Window
+from .sqlite import has, misfits, read, rows
 
 
-@dataclass(frozen=True)
-class Federation:
-    """One federation and its plan."""
-
-    federation: str
-    epoch: int
-    plan_digest: bytes
-    plan: bytes
-    model_digest: bytes
-    halted: str | None
-    halted_at: int | None
-
-
-@dataclass(frozen=True)
-class ServerKey:
-    """A public key of the federation, by its role."""
-
-    federation: str
-    role: str
-    public_key: bytes
-
-
-@dataclass(frozen=True)
-class Device:
-    """An enrolled device."""
-
-    federation: str
-    device: str
-    public_key: bytes
-    identity: bytes
-
-
-@dataclass(frozen=True)
-class Window:
-    """A window, as it stands."""
-
-    federation: str
-    number: int
-    state: str
-    body: bytes
-    base_version: int
-    opened_at: int
-    deadline: int
-    ended_at: int | None
-    version: int | None
-
-
-@dataclass(frozen=True)
-class Update:
-    """An admitted update, and how it ended if it has."""
-
-    id: bytes
-    federation: str
-    device: str
-    named_window: int
-    window: int | None
-    staleness: int
-    weight: int
-    sealed: bytes
-    outcome: str
-    reason: str | None
-    version: int | None
-    receipt: bytes | None
-    ended_at: int | None
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a device has lost and may lose yet, over all its federations."""
-
-    device: str
-    settled: int
-    reserved: int
-
-
-@dataclass(frozen=True)
-class Charge:
-    """What one update costs its device, in 2^-32 of μ²."""
-
-    update: bytes
-    federation: str
-    device: str
-    window: int
-    loss: int
-    state: str
-    version: int | None
-
-
-@dataclass(frozen=True)
-class Release:
-    """A release, as it was made."""
-
-    federation: str
-    version: int
-    window: int
-    manifest: bytes
-    manifest_digest: bytes
-    base_digest: bytes
-    model_digest: bytes
-    model_size: int
-    total_digest: bytes
-    optimizer_digest: bytes | None
-    optimizer_size: int
-    sigma: int
-    members: int
-    arrived: int
-
-
-@dataclass(frozen=True)
-class Blob:
-    """A blob: its name, what it hashes to, its size."""
-
-    digest: bytes
-    actual: bytes
-    size: int
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """How many deliveries of one kind were counted."""
-
-    federation: str
-    kind: str
-    count: int
-
-
-@dataclass(frozen=True)
-class Act:
-    """A row of the audit log."""
-
-    seq: int
-    federation: str
-    at: int
-    actor: str
-    action: str
-    subject: str
-    body: str
-    previous: bytes
-    hash: bytes
-
-
-@dataclass(frozen=True)
-class Lease:
-    """Who may write, since which epoch."""
-
-    name: str
-    epoch: int
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ledger:
     """Everything that the ledger says, at one instant."""
 
@@ -178,6 +31,10 @@ class Ledger:
     deliveries: tuple[Delivery, ...]
     audit: tuple[Act, ...]
     leases: tuple[Lease, ...]
+    past: tuple[Past, ...]
+    memories: tuple[Memory, ...]
+    restorations: tuple[Restoration, ...]
+    surcharges: tuple[Surcharge, ...]
     misfits: tuple[str, ...]  # columns in which a row has a value of another type; such a row is left out
 
     @cached_property
@@ -224,21 +81,18 @@ class Ledger:
 def read_ledger(path: Path) -> Ledger:
     """The whole ledger in this file, of one instant."""
     with read(path) as line:
+        tables = {field: rows(line, table, kind) for field, (table, kind) in _TABLES.items() if _is_there(line, field)}
+        tables |= dict.fromkeys(_NEWER - tables.keys(), ())
         return Ledger(
-            federations=rows(line, "federations", Federation),
-            server_keys=rows(line, "server_keys", ServerKey),
-            devices=rows(line, "devices", Device),
-            windows=rows(line, "windows", Window),
-            updates=rows(line, "updates", Update),
-            budgets=rows(line, "budgets", Budget),
-            charges=rows(line, "charges", Charge),
-            releases=rows(line, "releases", Release),
+            **tables | {"audit": tuple(sorted(tables["audit"], key=lambda act: act.seq))},
             blobs=tuple(_blobs(line)),
-            deliveries=rows(line, "deliveries", Delivery),
-            audit=tuple(sorted(rows(line, "audit", Act), key=lambda act: act.seq)),
-            leases=rows(line, "leases", Lease),
             misfits=tuple(_misfits(line)),
         )
+
+
+def _is_there(line: Connection, field: str) -> bool:
+    """Whether to read it: a table that every ledger has must be there."""
+    return field not in _NEWER or has(line, _TABLES[field][0])
 
 
 def _blobs(line: Connection) -> Iterator[Blob]:
@@ -249,20 +103,27 @@ def _blobs(line: Connection) -> Iterator[Blob]:
 
 
 def _misfits(line: Connection) -> Iterator[str]:
-    for table, kind in _TABLES.items():
-        yield from misfits(line, table, kind)
+    for field, (table, kind) in _TABLES.items():
+        if _is_there(line, field):
+            yield from misfits(line, table, kind)
 
 
-_TABLES: Final[Mapping[str, type[Any]]] = {
-    "federations": Federation,
-    "server_keys": ServerKey,
-    "devices": Device,
-    "windows": Window,
-    "updates": Update,
-    "budgets": Budget,
-    "charges": Charge,
-    "releases": Release,
-    "deliveries": Delivery,
-    "audit": Act,
-    "leases": Lease,
+_TABLES: Final[Mapping[str, tuple[str, type[Any]]]] = {
+    "federations": ("federations", Federation),
+    "server_keys": ("server_keys", ServerKey),
+    "devices": ("devices", Device),
+    "windows": ("windows", Window),
+    "updates": ("updates", Update),
+    "budgets": ("budgets", Budget),
+    "charges": ("charges", Charge),
+    "releases": ("releases", Release),
+    "deliveries": ("deliveries", Delivery),
+    "audit": ("audit", Act),
+    "leases": ("leases", Lease),
+    "past": ("past_updates", Past),
+    "memories": ("past_devices", Memory),
+    "restorations": ("restorations", Restoration),
+    "surcharges": ("surcharges", Surcharge),
 }
+_NEWER: Final = frozenset({"past", "memories", "restorations", "surcharges"})
+"""What an earlier copy, made before there were these tables, need not have."""

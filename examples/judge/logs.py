@@ -8,9 +8,10 @@ from collections.abc import Iterator, Mapping
 from .envelope import Sealed, is_sealed_by, key_id, opened
 from .evidence import Evidence
 from .finding import Finding, update_named
-from .ledger import Device, Ledger
+from .ledger import Ledger
 from .outbox import Outbox, Waiting
 from .published import signed
+from .rows import Device
 from .updates import is_header
 
 Numbers = Mapping[bytes, Mapping[int, set[bytes]]]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 from .evidence import Evidence
+from .excused import excused
 from .finding import Finding, update_named
-from .ledger import Ledger
+from .genuine import told
 from .outbox import Outbox
+from .past import has_ended, memories
 from .published import published
 
 _RECEIPTS_KEPT: Final = 10_000
@@ -29,12 +32,34 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
 
 def lost(evidence: Evidence) -> set[bytes]:
     """Updates that no outbox keeps any more and that have not ended, with a receipt, in the ledger."""
-    return {update for update, _ in _gone(evidence) if not _has_ended(evidence.ledger, update)}
+    return {update for update, _ in _gone(evidence) if not _has_ended(evidence, update)}
 
 
-def _has_ended(ledger: Ledger, update: bytes) -> bool:
-    row = ledger.update_of.get(update)
-    return row is not None and row.outcome != "open" and row.receipt is not None
+def _has_ended(evidence: Evidence, update: bytes) -> bool:
+    """By its row; or, where that was cleaned up or lost, by a receipt that is excused or by what is remembered."""
+    row = evidence.ledger.update_of.get(update)
+    if row is not None:
+        return row.outcome != "open" and row.receipt is not None
+    return update in _answered(evidence) or update in _remembered(evidence)
+
+
+@lru_cache(maxsize=8)
+def _answered(evidence: Evidence) -> frozenset[bytes]:
+    """The updates of receipts that the ledger need not have."""
+    ends = (told(evidence.ledger, body) for body in excused(evidence))
+    return frozenset(one.update for one in ends if one is not None)
+
+
+@lru_cache(maxsize=8)
+def _remembered(evidence: Evidence) -> frozenset[bytes]:
+    """Those that the broker carried and whose counter is marked as one that has ended."""
+    found = set()
+    for one in published(evidence):
+        window = one.sealed.message.get("window")
+        memory = memories(evidence.ledger).get((one.federation, one.device))
+        if isinstance(window, int) and has_ended(memory, one.sealed.counter, window):
+            found.add(one.sealed.id)
+    return frozenset(found)
 
 
 def _gone(evidence: Evidence) -> Iterator[tuple[bytes, str]]:

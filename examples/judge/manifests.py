@@ -9,10 +9,12 @@ from typing import Any
 
 from .evidence import Evidence
 from .finding import Finding, release_named
-from .ledger import Ledger, Release
+from .ledger import Ledger
 from .manifest import enveloped, is_released_by
 from .plan import rules_of, said_at
 from .price import exceeds
+from .restored import gaps
+from .rows import Release
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
@@ -72,10 +74,21 @@ def _epsilon(ledger: Ledger, release: Release, manifest: Mapping[str, Any]) -> I
 
 
 def _losses(ledger: Ledger, release: Release) -> Mapping[str, int]:
-    """What each device has lost in the releases of this federation up to this one."""
+    """What each device has lost in the releases of this federation up to this one, as far as the ledger says when.
+
+    The oldest endings are cleaned up first: while a member of this release is there, all that were cleaned up ended
+    before it.
+    """
     found: dict[str, int] = defaultdict(int)
     for charge in ledger.charges:
         settled = charge.state == "settled" and charge.federation == release.federation
         if settled and charge.version is not None and charge.version <= release.version:
             found[charge.device] += charge.loss
+    members = (row for row in ledger.updates if (row.federation, row.outcome) == (release.federation, "counted"))
+    if any(row.version == release.version for row in members):
+        for memory in ledger.memories:
+            found[memory.device] += memory.settled if memory.federation == release.federation else 0
+    gone = [gap.row.number for gap in gaps(ledger, release.federation) if gap.row.version < release.version]
+    for one in ledger.surcharges:
+        found[one.device] += one.loss if (one.federation, one.restoration in gone) == (release.federation, True) else 0
     return found

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from .evidence import Evidence
 from .finding import Finding, update_named
+from .genuine import told
 from .held import copies
-from .ledger import Act, Ledger
-from .plan import said_at
-from .receipts import genuine
+from .ledger import Ledger
+from .plan import said_at, written
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
@@ -50,15 +48,6 @@ def _id(one: object) -> bytes:
         return str(one).encode(errors="replace")
 
 
-def written(act: Act) -> Mapping[str, Any]:
-    """What a row of the log says in its body; nothing where that is no JSON object."""
-    try:
-        said = json.loads(act.body)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
 def twice_listed(ledger: Ledger) -> set[bytes]:
     """Updates that one list of members names more than once."""
     return {one for _, _, members in listed(ledger) for one, times in Counter(members).items() if times > 1}
@@ -79,13 +68,11 @@ def claims(evidence: Evidence) -> Mapping[bytes, set[int]]:
 
 
 def _by_receipts(evidence: Evidence) -> Iterator[tuple[bytes, int]]:
-    for update, found in copies(evidence).items():
-        row = evidence.ledger.update_of.get(update)
+    for found in copies(evidence).values():
         for body in found:
-            sealed = genuine(evidence.ledger, row.federation, body) if row else None
-            version = said_at(sealed.message, "outcome.release") if sealed else None
-            if sealed and sealed.message.get("update") == update and isinstance(version, int):
-                yield update, version
+            one = told(evidence.ledger, body)
+            if one is not None and one.outcome == "counted":
+                yield one.update, one.release
 
 
 def seconds(ledger: Ledger) -> set[bytes]:

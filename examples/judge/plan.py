@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .books import Act
 from .envelope import unpacked
-from .ledger import Federation, Ledger, Window
+from .ledger import Ledger
+from .rows import Federation, Window
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,7 @@ class Rules:
     """The plan's settings that the ledger can be held against; nothing where the plan does not say."""
 
     mechanism: str | None
+    noise_multiplier: float | None
     delta: float | None
     device_budget: float | None
     federation_budget: float | None
@@ -33,6 +36,7 @@ def rules(federation: Federation | None) -> Rules:
     plan = _parsed(federation.plan) if federation else {}
     return Rules(
         mechanism=_word(plan, "privacy.mechanism.name"),
+        noise_multiplier=_number(plan, "privacy.mechanism.fields.noise_multiplier"),
         delta=_number(plan, "privacy.delta"),
         device_budget=_number(plan, "privacy.device_budget"),
         federation_budget=_number(plan, "privacy.federation_budget"),
@@ -87,6 +91,15 @@ def said_at(message: Mapping[str, Any], name: str) -> object:
     for part in name.split("."):
         found = found.get(part) if isinstance(found, dict) else None
     return found
+
+
+def written(act: Act) -> Mapping[str, Any]:
+    """What a row of the log says in its body; nothing where that is no JSON object."""
+    try:
+        said = json.loads(act.body)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _table(table: Mapping[str, Any], name: str) -> Mapping[str, Any]:

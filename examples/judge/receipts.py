@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .envelope import Sealed, is_sealed_by, opened
 from .evidence import Evidence
+from .excused import excused
 from .finding import Finding, update_named
+from .genuine import genuine, told
 from .held import Held, copies, held
-from .ledger import Ledger, Update
+from .ledger import Ledger
+from .rows import Update
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
@@ -17,24 +19,16 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
     for row in evidence.ledger.updates:
         yield from _of_row(evidence.ledger, row)
     for one in held(evidence):
-        yield from _of_held(evidence.ledger, one)
+        yield from _of_held(evidence, one)
+    apart = {body for body, why in excused(evidence).items() if why != "cleaned"}
     for update, found in copies(evidence).items():
-        yield from _different(update, found)
+        yield from _different(update, {body: where for body, where in found.items() if body not in apart})
 
 
 def without_row(evidence: Evidence) -> int:
     """How many receipts somebody got of which the ledger does not have these very bytes."""
     known = {row.receipt for row in evidence.ledger.updates}
-    return len({one.sealed for one in held(evidence)} - known)
-
-
-def genuine(ledger: Ledger, federation: str, body: bytes) -> Sealed | None:
-    """The receipt in these bytes, if this federation's receipt key sealed it and nothing follows."""
-    sealed = opened(body)
-    key = ledger.server_key_of.get((federation, "receipt"), b"")
-    if sealed is None or sealed.purpose != "receipt" or sealed.after or not is_sealed_by(sealed, key):
-        return None
-    return sealed
+    return len({one.sealed for one in held(evidence)} - known - excused(evidence).keys())
 
 
 def _of_row(ledger: Ledger, row: Update) -> Iterator[Finding]:
@@ -46,23 +40,29 @@ def _of_row(ledger: Ledger, row: Update) -> Iterator[Finding]:
         yield from _of_receipt(ledger, row, "the ledger", row.receipt)
 
 
-def _of_held(ledger: Ledger, one: Held) -> Iterator[Finding]:
+def _of_held(evidence: Evidence, one: Held) -> Iterator[Finding]:
+    ledger, is_excused = evidence.ledger, one.sealed in excused(evidence)
     row = ledger.update_of.get(one.update)
-    if row is None or row.receipt is None:
+    if (row is None or row.receipt is None) and not is_excused:
         yield Finding("receipt-without-row", update_named(one.update), f"{one.where} has a receipt, the ledger none.")
     if row is None:
         yield from _unknown(ledger, one)
-    elif one.sealed != row.receipt:
+        return
+    if one.sealed != row.receipt and not is_excused:
         yield from _of_receipt(ledger, row, one.where, one.sealed)
-    if row is not None and (one.device != row.device or one.window not in {None, row.named_window}):
-        said = f"{one.where} files it under {one.device} and window {one.window}, but it is {row.device}'s"
-        yield Finding("receipt-of-another", update_named(one.update), f"{said} for window {row.named_window}.")
+    if one.device != row.device or one.window not in {None, row.named_window}:
+        filed = f"{one.where} files it under {one.device} and window {one.window}, but it is {row.device}'s"
+        yield Finding("receipt-of-another", update_named(one.update), f"{filed} for window {row.named_window}.")
 
 
 def _unknown(ledger: Ledger, one: Held) -> Iterator[Finding]:
     """A receipt for an update that the ledger does not know may be genuine all the same, and then is the worse."""
-    if not any(genuine(ledger, federation, one.sealed) for federation in ledger.federation_of):
+    known = told(ledger, one.sealed)
+    if known is None:
         yield Finding("receipt-forged", update_named(one.update), f"{one.where} has one that no federation sealed.")
+    elif (known.device, known.update) != (one.device, one.update) or one.window not in {None, known.window}:
+        filed = f"{one.where} files it under {one.device} and window {one.window}, but it says"
+        yield Finding("receipt-of-another", update_named(one.update), f"{filed} {known.device} and {known.window}.")
 
 
 def _of_receipt(ledger: Ledger, row: Update, where: str, body: bytes) -> Iterator[Finding]:

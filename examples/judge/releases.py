@@ -8,9 +8,13 @@ from typing import Final
 
 from .evidence import Evidence
 from .finding import Finding, release_named
-from .ledger import Ledger, Release
+from .holes import holes
+from .ledger import Ledger
 from .members import listed
+from .past import endings, members
 from .plan import body_of, rules_of
+from .restored import aliases, lost_versions
+from .rows import Release
 from .windows import model_of
 
 _ROOM: Final = 1 << 62
@@ -22,12 +26,12 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
     for one in ledger.federations:
         yield from _versions(ledger, one.federation)
     yield from _members(ledger)
-    folded, devices = _folded(ledger), _devices(ledger)
+    folded, devices, past = _folded(ledger), _devices(ledger), members(ledger)
     for release in ledger.releases:
         named = (release.federation, release.version)
         yield from _window(ledger, release)
         yield from _base(ledger, release)
-        yield from _crowd(ledger, release, release.members - folded[named], len(devices[named]))
+        yield from _crowd(ledger, release, release.members - folded[named], len(devices[named]) + past.get(named, 0))
         yield from _room(ledger, release)
 
 
@@ -39,8 +43,9 @@ def _versions(ledger: Ledger, federation: str) -> Iterator[Finding]:
         if times > 1:
             said = f"{times} releases or windows have this version."
             yield Finding("version-twice", release_named(federation, version), said)
-    for version in sorted(set(range(1, max(rows, default=0))) - rows.keys()):
-        said = f"It is not there, and release {max(rows)} is."
+    there = [*rows, *aliases(ledger, federation)]
+    for version, after in holes(there, lost_versions(ledger, federation)):
+        said = f"It is not there, and release {after} is."
         yield Finding("version-hole", release_named(federation, version), said)
 
 
@@ -60,17 +65,18 @@ def _base(ledger: Ledger, release: Release) -> Iterator[Finding]:
 
 
 def _members(ledger: Ledger) -> Iterator[Finding]:
-    """What a release says, the rows that are counted in it, and its list in the log."""
-    rows = _rows(ledger)
+    """What a release says, the rows that are counted in it or were cleaned up, and its list in the log."""
+    rows, past = _rows(ledger), members(ledger)
     for one in ledger.releases:
-        counted = len(rows[one.federation, one.version])
-        if counted != one.members:
-            said = f"It says {one.members} members, and {counted} rows are counted in it."
+        counted, gone = len(rows[one.federation, one.version]), past.get((one.federation, one.version), 0)
+        if counted + gone != one.members:
+            said = f"It says {one.members} members, and {counted} rows are counted in it and {gone} were cleaned up."
             yield Finding("members-differ", release_named(one.federation, one.version), said)
-    for federation, version, members in listed(ledger):
-        apart = len(rows[federation, version] ^ set(members))
+    for federation, version, named in listed(ledger):
+        own, gone = rows[federation, version], past.get((federation, version), 0)
+        apart = len(own - set(named)) + abs(len(set(named) - own) - gone)
         if apart:
-            said = f"{apart} updates are in its list in the log or among the rows, and not in both."
+            said = f"{apart} updates are in its list in the log or among those that are counted, and not in both."
             yield Finding("members-differ", release_named(federation, version), said)
 
 
@@ -84,15 +90,17 @@ def _rows(ledger: Ledger) -> defaultdict[tuple[str, int | None], set[bytes]]:
 
 
 def _folded(ledger: Ledger) -> Counter[tuple[str, int | None]]:
-    """How many of those counted in each release only ride along: in rounds, those made for another window."""
+    """How many of those counted in each release were made for another window: in rounds they only ride along."""
     windows = {(one.federation, one.version): one.window for one in ledger.releases}
-    counted = (row for row in ledger.updates if row.outcome == "counted")
-    return Counter(
-        (row.federation, row.version)
-        for row in counted
-        if rules_of(ledger, row.federation).mode == "rounds"
-        and windows.get((row.federation, row.version or 0)) != row.named_window
+    counted = Counter(
+        (row.federation, row.named_window, row.version or 0) for row in ledger.updates if row.outcome == "counted"
     )
+    for (federation, window, outcome, _, version), count in endings(ledger).items():
+        counted[federation, window, version] += count if outcome == "counted" else 0
+    found: Counter[tuple[str, int | None]] = Counter()
+    for (federation, window, version), count in counted.items():
+        found[federation, version] += count if windows.get((federation, version)) != window else 0
+    return found
 
 
 def _devices(ledger: Ledger) -> defaultdict[tuple[str, int | None], set[str]]:
@@ -105,7 +113,10 @@ def _devices(ledger: Ledger) -> defaultdict[tuple[str, int | None], set[str]]:
 
 
 def _crowd(ledger: Ledger, release: Release, own: int, devices: int) -> Iterator[Finding]:
-    """A quorum of envelopes of the window's own, whose content may be refused; and a crowd of devices in the sum."""
+    """A quorum of envelopes of the window's own, whose content may be refused; and a crowd of devices in the sum.
+
+    A member that was cleaned up is taken for a device of its own.
+    """
     quorum = body_of(ledger.window_of.get((release.federation, release.window))).get("quorum")
     quorum, crowd = quorum if isinstance(quorum, int) else 0, rules_of(ledger, release.federation).minimum_crowd
     if release.arrived < max(quorum, own) or devices < crowd:

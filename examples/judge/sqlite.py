@@ -26,8 +26,14 @@ def read(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that sees one instant of this file and cannot change it."""
     line = sqlite3.connect(f"{path.resolve().as_uri()}?{_way(path)}", uri=True, isolation_level=None)
     with closing(line):
+        line.text_factory = _text
         line.execute("BEGIN")
         yield line
+
+
+def _text(cell: bytes) -> str:
+    """A cell of text, whatever its bytes: one that is none must not hide all the others."""
+    return cell.decode(errors="replace")
 
 
 def _way(path: Path) -> str:
@@ -38,6 +44,12 @@ def _way(path: Path) -> str:
 def rows(line: sqlite3.Connection, table: str, kind: type[Row]) -> tuple[Row, ...]:
     """The rows of a table, in the columns that `kind` has fields for."""
     return tuple(kind(*row) for row in _cells(line, table, kind) if not _misfit(kind, row))
+
+
+def has(line: sqlite3.Connection, table: str) -> bool:
+    """Whether there is a table of this name."""
+    asked = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return line.execute(asked, (table,)).fetchone() is not None
 
 
 def misfits(line: sqlite3.Connection, table: str, kind: type[Row]) -> Iterator[str]:

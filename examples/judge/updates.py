@@ -8,7 +8,9 @@ from .conservation import OUTCOMES
 from .envelope import Sealed, is_sealed_by, opened
 from .evidence import Evidence
 from .finding import Finding, update_named
-from .ledger import Ledger, Update
+from .ledger import Ledger
+from .restored import gaps
+from .rows import Update
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
@@ -70,5 +72,9 @@ def _place(ledger: Ledger, row: Update) -> Iterator[Finding]:
     if row.outcome == "abandoned" and state != "abandoned":
         said = f"It is abandoned with window {row.window}, which is {state}."
         yield Finding("abandoned-elsewhere", update_named(row.id), said)
+    restorations = gaps(ledger, row.federation)
+    if row.reason == "restored" and not any(row.named_window <= gap.newest_window for gap in restorations):
+        said = f"It is refused as restored, and no restoration lost window {row.named_window}."
+        yield Finding("restored-unfounded", update_named(row.id), said)
     if row.outcome == "open" and row.window is not None and state != "open":
         yield Finding("open-after-end", update_named(row.id), f"It is open in window {row.window}, which is {state}.")

@@ -8,26 +8,32 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from . import (
+    again,
     blobs,
     broker,
     budgets,
+    buffered,
     chain,
     charges,
+    cleaned,
     conservation,
     counted,
     earlier,
     logs,
     losses,
     manifests,
+    marked,
     members,
     receipts,
     releases,
+    surcharges,
     updates,
     windows,
 )
 from .codes import CODES
 from .evidence import Evidence
 from .finding import Finding
+from .unchecked import unchecked
 
 _JUDGES: Final = (
     receipts.judge,
@@ -45,6 +51,11 @@ _JUDGES: Final = (
     chain.judge,
     logs.judge,
     broker.judge,
+    cleaned.judge,
+    again.judge,
+    marked.judge,
+    surcharges.judge,
+    buffered.judge,
     earlier.judge,
 )
 
@@ -59,6 +70,7 @@ class Verdict:
     receipts_without_ledger_row: int
     conservation_difference: int
     seen: Mapping[str, int]
+    unchecked: tuple[str, ...] = ()
 
     @property
     def is_clean(self) -> bool:
@@ -76,6 +88,7 @@ def verdict(evidence: Evidence) -> Verdict:
         receipts_without_ledger_row=receipts.without_row(evidence),
         conservation_difference=conservation.difference(evidence.ledger),
         seen=_seen(evidence),
+        unchecked=unchecked(evidence),
     )
 
 
@@ -89,6 +102,7 @@ def _seen(evidence: Evidence) -> Mapping[str, int]:
     outcomes = Counter(row.outcome for row in evidence.ledger.updates)
     return {
         **{outcome: outcomes[outcome] for outcome in sorted(conservation.OUTCOMES)},
+        "cleaned_up": sum(one.count for one in evidence.ledger.past),
         "releases": len(evidence.ledger.releases),
         "windows": len(evidence.ledger.windows),
         "audit_rows": len(evidence.ledger.audit),
@@ -99,8 +113,9 @@ def _seen(evidence: Evidence) -> Mapping[str, int]:
 
 
 def as_json(one: Verdict) -> dict[str, Any]:
-    """The verdict as JSON has it: figures, findings, and what was seen."""
-    return {**figures(one), "findings": [asdict(finding) for finding in one.findings], "seen": dict(one.seen)}
+    """The verdict as JSON has it: figures, findings, what was seen, and what cannot be checked any more."""
+    findings = [asdict(finding) for finding in one.findings]
+    return {**figures(one), "findings": findings, "seen": dict(one.seen), "unchecked": list(one.unchecked)}
 
 
 def as_text(one: Verdict) -> str:
@@ -110,6 +125,8 @@ def as_text(one: Verdict) -> str:
 
 def _lines(one: Verdict) -> Iterator[str]:
     yield "Seen: " + ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in one.seen.items()) + "."
+    for sentence in one.unchecked:
+        yield f"Cannot be checked any more: {sentence}."
     for finding in one.findings:
         yield f"WRONG {finding.code}: {finding.subject}. {finding.sentence} [{CODES[finding.code]}]"
     yield ", ".join(f"{name.replace('_', ' ')} {number}" for name, number in figures(one).items())

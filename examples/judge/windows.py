@@ -8,8 +8,11 @@ from itertools import pairwise
 
 from .evidence import Evidence
 from .finding import Finding, window_named
-from .ledger import Ledger, Window
+from .holes import holes
+from .ledger import Ledger
 from .plan import base_of, body_of
+from .restored import aliases, lost_windows
+from .rows import Window
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
@@ -22,6 +25,7 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
         yield from _halt(ledger, window)
     yield from _once(ledger)
     for one in ledger.federations:
+        yield from _holes(ledger, one.federation)
         yield from _one_open(ledger, one.federation)
         yield from _turns(ledger, one.federation)
 
@@ -51,6 +55,7 @@ def _body(ledger: Ledger, window: Window) -> Iterator[Finding]:
 
 def model_of(ledger: Ledger, federation: str, version: int) -> bytes | None:
     """The digest of the model of this version; version 0 is the one that the federation began with."""
+    version = aliases(ledger, federation).get(version, version)
     if version == 0 and federation in ledger.federation_of:
         return ledger.federation_of[federation].model_digest
     release = ledger.release_of.get((federation, version))
@@ -80,6 +85,14 @@ def _once(ledger: Ledger) -> Iterator[Finding]:
         times = max(rows[federation, number], acts[federation, number])
         if times > 1:
             yield Finding("window-twice", f"window {federation}/{number}", f"It was opened {times} times.")
+
+
+def _holes(ledger: Ledger, federation: str) -> Iterator[Finding]:
+    """Each window follows the one before it; only those that a restored ledger does not know are left out."""
+    numbers = (one.number for one in ledger.windows if one.federation == federation)
+    for missing, after in holes(numbers, lost_windows(ledger, federation)):
+        said = f"It is not there, and window {after} is."
+        yield Finding("window-hole", window_named(federation, missing), said)
 
 
 def _one_open(ledger: Ledger, federation: str) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from mizzle.device import diary
+from mizzle.device import diary, senses
 from mizzle.device.effects import (
     Accept,
     Clear,
@@ -31,14 +31,14 @@ from mizzle.device.effects import (
     Train,
     Unsubscribe,
 )
-from mizzle.device.events import Declined, Event, OnItsWay, Stop
+from mizzle.device.events import Condition, Declined, Event, OnItsWay, Stop
 from mizzle.device.sender import Sender
-from mizzle.device.senses import sensed
 from mizzle.device.session import begin, step
 from mizzle.device.training import Done
 from mizzle.errors import Away
+from mizzle.moves import Tick
+from mizzle.transport import clock
 from mizzle.transport.bus import Bus, BusEvent, Disconnected, Sent, Will
-from mizzle.transport.clock import tick
 
 if TYPE_CHECKING:
     from mizzle.device.enrol import Token
@@ -57,6 +57,22 @@ _BLOCK, _SPARE = 256, 16  # numbers reserved at a time; fewer than these many ar
 _log = logging.getLogger(__name__)
 
 
+def _in_a_thread(task: Callable[[], None], name: str) -> None:
+    threading.Thread(target=task, name=name, daemon=True).start()
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a life takes from the machine: time, and chance with it; what it senses; and how a task is done beside it.
+
+    `sensed` is given how many examples there are; `beside` the task and a name for it.
+    """
+
+    tick: Callable[[], Tick] = clock.steady_tick
+    sensed: Callable[[int], Condition] = senses.sensed
+    beside: Callable[[Callable[[], None], str], None] = _in_a_thread
+
+
 @dataclass(frozen=True)
 class _Heard:
     line: int
@@ -66,10 +82,18 @@ class _Heard:
 class Life:
     """A life of the device `me`, from now until it is over; `state` is the session as it is."""
 
-    def __init__(
-        self, me: Me, rights: Token | Identity, outbox: Outbox, connect: Connect, do: Callable[[Train], Done]
+    def __init__(  # noqa: PLR0913  # who it is, what it has, and what it is given
+        self,
+        me: Me,
+        rights: Token | Identity,
+        outbox: Outbox,
+        connect: Connect,
+        do: Callable[[Train], Done],
+        *,
+        surroundings: Surroundings = Surroundings(),
     ) -> None:
         self._me, self._outbox, self._connect, self._do = me, outbox, connect, do
+        self._surroundings = surroundings
         self._inbox: queue.Queue[_Heard | Done] = queue.Queue(_MOST_UNHEARD)
         self._bus: Bus | None = None
         self._line = 0
@@ -84,25 +108,30 @@ class Life:
     def live(self, is_over: Callable[[], bool]) -> None:
         """Live until `is_over`, which is asked several times a second; then say goodbye."""
         try:
-            self._perform_all(self._begun)
+            self.wake()
             while not is_over():
-                self._turn()
+                self.turn(_TICK_S)
             self._take(Stop())
         finally:
             self._line += 1
             if self._bus is not None:
                 self._bus.close()
 
-    def _turn(self) -> None:
+    def wake(self) -> None:
+        """Open the line."""
+        self._perform_all(self._begun)
+
+    def turn(self, wait_s: float) -> None:
+        """Take the next thing that has happened; or, if nothing does for so long, only see what the time is."""
         try:
-            happened = self._inbox.get(timeout=_TICK_S)
+            happened = self._inbox.get(timeout=wait_s)
         except queue.Empty:
             self._take(None)
             return
         match happened:
             case Done(end=end, examples=examples):
                 self._examples = self._examples if examples is None else examples
-                self._take(sensed(self._examples))
+                self._take(self._surroundings.sensed(self._examples))
                 self._take(end)
             case _Heard(line=line, event=event) if line == self._line:
                 self._hear(event)
@@ -118,11 +147,11 @@ class Life:
         """Let the session know the time, and then what happened."""
         if not self._has_numbers():
             return
-        moment = tick()
+        moment = self._surroundings.tick()
         self._move(moment)
         if moment.now - self._sensed >= _SENSE_EVERY_MS:
             self._sensed = moment.now
-            self._move(sensed(self._examples))
+            self._move(self._surroundings.sensed(self._examples))
         if event is not None:
             self._move(event)
 
@@ -204,7 +233,7 @@ class Life:
             return Declined(order.invitation.window, "outbox-full")
         context = contextvars.copy_context()
         name = f"train-{self._me.device}"
-        threading.Thread(target=lambda: self._inbox.put(context.run(self._do, order)), name=name, daemon=True).start()
+        self._surroundings.beside(lambda: self._inbox.put(context.run(self._do, order)), name)
         return None
 
     def _has_numbers(self) -> bool:

@@ -29,10 +29,11 @@ from typing import TYPE_CHECKING, Final, Self
 from mizzle.device.events import Cleared, Full, Kept
 from mizzle.device.states import Bounds, Newest, Waiting
 from mizzle.errors import Away, Misconfigured, MizzleError
-from mizzle.transport.clock import now
+from mizzle.failpoints import failpoint
+from mizzle.transport import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -73,8 +74,13 @@ class Outbox:
         Away: its disk is full.
     """
 
-    def __init__(self, path: Path, bounds: Bounds = Bounds()) -> None:  # noqa: B008  # frozen
-        self._bounds, self._folder = bounds, path.parent
+    def __init__(
+        self,
+        path: Path,
+        bounds: Bounds = Bounds(),  # noqa: B008  # frozen
+        now: Callable[[], int] = clock.now,
+    ) -> None:
+        self._bounds, self._folder, self._now = bounds, path.parent, now
         try:
             self._store = sqlite3.connect(path, isolation_level=None)
             self._store.execute("PRAGMA journal_mode = WAL")
@@ -97,9 +103,9 @@ class Outbox:
         own = len(sealed) + len(payload)
         if count >= self._bounds.updates or size + own > self._bounds.size:
             return Full(window, f"{count} updates of {size} bytes wait for their receipts; {self._bounds} is the most")
-        row = (update, window, now(), sealed, payload)
+        row = (update, window, self._now(), sealed, payload)
         try:
-            with self._transaction() as store:
+            with failpoint("outbox-write"), self._transaction() as store:
                 store.execute(
                     "INSERT OR IGNORE INTO waiting (id, window, at, sealed, payload) VALUES (?, ?, ?, ?, ?)", row
                 )
@@ -136,15 +142,15 @@ class Outbox:
     def sent(self, update: bytes) -> None:
         """Count that an update, or a part of it, is being sent."""
         with self._transaction() as store:
-            number = store.execute("INSERT INTO sent (id, at) VALUES (?, ?)", (update, now())).lastrowid or 0
+            number = store.execute("INSERT INTO sent (id, at) VALUES (?, ?)", (update, self._now())).lastrowid or 0
             store.execute("DELETE FROM sent WHERE number <= ?", (number - MOST_SENDS,))
 
     def clear(self, update: bytes, receipt: bytes) -> Cleared:
         """Keep the sealed receipt of an update in its place; what does not wait stays as it is."""
-        with self._transaction() as store:
+        with failpoint("receipt"), self._transaction() as store:
             taken = store.execute("DELETE FROM waiting WHERE id = ? RETURNING window", (update,)).fetchone()
             if taken is not None:
-                row = (update, taken[0], now(), receipt)
+                row = (update, taken[0], self._now(), receipt)
                 added = store.execute("INSERT INTO receipts (id, window, at, sealed) VALUES (?, ?, ?, ?)", row)
                 store.execute("DELETE FROM receipts WHERE number <= ?", ((added.lastrowid or 0) - MOST_RECEIPTS,))
         return Cleared(update)
@@ -202,7 +208,7 @@ class Outbox:
         return int(found[0]) if found else 0
 
     def _remember(self, **values: int | bytes) -> None:
-        with self._transaction() as store:
+        with failpoint("outbox-memory"), self._transaction() as store:
             store.executemany("INSERT OR REPLACE INTO memory (name, value) VALUES (?, ?)", values.items())
 
     def _one(self, query: str) -> tuple[int, ...]:

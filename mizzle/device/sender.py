@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mizzle import parts, topics
 from mizzle.errors import Away
+from mizzle.failpoints import failpoint
 from mizzle.parts import ALL
 from mizzle.topics import Up
 
@@ -57,7 +58,10 @@ class Sender:
 
     def sent(self, sent: Sent) -> None:
         """The bus has got rid of a part, or could not: then the rest of its update waits until it is due again."""
-        if self._out.pop(sent.mid, None) is not None:
+        if sent.mid not in self._out:
+            return
+        with failpoint("puback"):
+            del self._out[sent.mid]
             if sent.reason >= _REFUSED:
                 self._parts, self._current = iter(()), None
             self._go_on()
@@ -73,7 +77,8 @@ class Sender:
         while len(self._out) < self._most:
             part = next(self._parts, None)
             if part is not None and self._current is not None:
-                self._out[self._publish(self._topic, part)] = self._current
+                with failpoint("update-publish"):
+                    self._out[self._publish(self._topic, part)] = self._current
             elif not self._begin_next():
                 return
 

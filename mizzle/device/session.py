@@ -99,8 +99,9 @@ def _connected(state: Session) -> Moved:
 
 def _later(state: Session) -> Moved:
     if isinstance(state.belonging, Stranger):
-        return speech.enrol(state) if state.online and state.belonging.due <= state.now else (state, ())
-    state, sent = speech.send(state, frozenset(waiting.id for waiting in state.waiting if waiting.due <= state.now))
+        is_due = state.online and speech.is_due(state.belonging.due, state.now)
+        return speech.enrol(state) if is_due else (state, ())
+    state, sent = speech.send(state, frozenset(one.id for one in state.waiting if speech.is_due(one.due, state.now)))
     if isinstance(state.work, Fetching) and state.work.invitation.deadline <= state.now:
         window = state.work.invitation.window
         state, unasked = work.without_fetching(state)
@@ -148,7 +149,7 @@ def _receipt(state: Session, member: Member, body: bytes) -> Moved:
     receipt = belief.receipt_in(body, member.identity)
     if receipt.update not in {waiting.id for waiting in state.waiting}:
         return state, (Note(f"a receipt for update {receipt.update.hex()[:16]}, which does not wait"),)
-    return replace(state, served=max(state.served, receipt.at)), (Clear(receipt.update, body),)
+    return state, (Clear(receipt.update, body),)
 
 
 def _felt(state: Session, condition: Condition) -> Moved:

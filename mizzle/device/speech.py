@@ -111,6 +111,11 @@ def _delay(state: Session, retry_ms: tuple[int, int], attempts: int, salt: bytes
     return middle // 2 + (middle * chance >> 32)
 
 
+def is_due(due: int, now: int) -> bool:
+    """Whether it is time; also where the clock was set back, so that nothing waits longer than it ever would."""
+    return not now < due <= now + 2 * UPDATE_RETRY_MS[1]
+
+
 def decline(state: Session, window: int, reason: str) -> Moved:
     """Say that we do not take part, if anybody can hear it: later it is of no use."""
     me, note = state.me, Note(f"window {window} is declined: {reason}")

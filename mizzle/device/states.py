@@ -127,11 +127,7 @@ NOTHING_FELT: Final = Condition()
 
 @dataclass(frozen=True)
 class Session:
-    """A device as it is now.
-
-    `served` is the newest instant of the server's that a receipt has told; `now` is this device's own clock, which may
-    be wrong, but does not jump.
-    """
+    """A device as it is now; `now` is its own clock, which may be wrong but does not jump."""
 
     me: Me
     belonging: Stranger | Member
@@ -142,7 +138,6 @@ class Session:
     work: Idle | Fetching | Training = Idle()
     blobs: Mapping[bytes, bytes] = field(default_factory=dict)
     condition: Condition = NOTHING_FELT
-    served: int = 0
     now: int = 0
     entropy: bytes = b""
 

@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 
+from mizzle import failpoints
 from mizzle.codec import decode
 from mizzle.device import enrol
 from mizzle.device.effects import Train
@@ -147,6 +148,7 @@ class Device:
 
     @contextmanager
     def _life(self, do: Callable[[Train], Done]) -> Iterator[Life]:
+        failpoints.arm()
         with claimed(self.home), Outbox(self.home / OUTBOX) as outbox:
             key = signing_key(self.home)
             rights = self._rights(outbox, key)

@@ -51,11 +51,11 @@ def invited(state: Session, invitation: Invitation) -> Moved:
 def _in_our_time(state: Session, invitation: Invitation) -> Invitation:
     """The invitation with a deadline that this device's clock can be held to.
 
-    A deadline that has passed may be an invitation that came late, or a clock that is ahead, and a device that is a day
-    ahead would never train again. Only the server's own time decides: what a receipt has told, which `_hindrance` looks
-    at. Else the window is taken to last from now on; what comes too late by it is folded or refused, with a receipt.
+    A deadline that has passed may be an invitation that came late, or a clock that is ahead: ours, and we would never
+    train again, or the server's, which was put right meanwhile. So the window is taken to last from now on; what comes
+    too late by it is folded or refused, with a receipt (ADR 21).
     """
-    if state.now < invitation.deadline or invitation.deadline <= state.served:
+    if state.now < invitation.deadline:
         return invitation
     plan = _known_plan(state)
     lasts = round(plan.window.deadline_s * 1000) if plan else _UNKNOWN_MS
@@ -89,7 +89,7 @@ def _take_up(state: Session, invitation: Invitation) -> Moved:
 def _hindrance(state: Session, invitation: Invitation) -> str | None:
     """Why this is not even begun."""
     bounds, held = state.me.bounds, sum(waiting.size for waiting in state.waiting)
-    if max(state.now, state.served) >= invitation.deadline:
+    if state.now >= invitation.deadline:
         return "late"
     # A payload is at most about as long as the model: 8 bits a parameter against 32.
     if len(state.waiting) >= bounds.updates or held + invitation.base.size > bounds.size:

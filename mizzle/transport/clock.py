@@ -26,6 +26,11 @@ def steady() -> int:
 
 
 def tick() -> Tick:
+    """This moment by this machine's clock, with 32 fresh bytes from the operating system."""
+    return Tick(now(), os.urandom(32))
+
+
+def steady_tick() -> Tick:
     """This moment by the steady clock, with 32 fresh bytes from the operating system."""
     return Tick(steady(), os.urandom(32))
 

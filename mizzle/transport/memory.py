@@ -13,15 +13,17 @@ once where the broker is `immediate`. So the same calls give the same events in 
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 from paho.mqtt.client import topic_matches_sub
+from paho.mqtt.matcher import MQTTMatcher
 
 from mizzle.transport.bus import LINE_LOST, AckToken, Arrived, BusEvent, Connected, Disconnected, Listener, Sent, Will
 
@@ -57,6 +59,29 @@ class _Session:
         self.unacked.clear()
 
 
+class _Readers:
+    """Whose filters match a topic, found without asking each of thousands of clients."""
+
+    def __init__(self) -> None:
+        self._by_filter: Any = MQTTMatcher()  # type: ignore[no-untyped-call]  # paho leaves all of it without types
+        self._clients: dict[str, dict[str, None]] = {}
+
+    def add(self, client_id: str, topic_filter: str) -> None:
+        if topic_filter not in self._clients:
+            self._clients[topic_filter] = self._by_filter[topic_filter] = {}
+        self._clients[topic_filter][client_id] = None
+
+    def remove(self, client_id: str, topic_filter: str) -> None:
+        clients = self._clients.get(topic_filter, {})
+        clients.pop(client_id, None)
+        if topic_filter in self._clients and not clients:
+            del self._clients[topic_filter], self._by_filter[topic_filter]
+
+    def of(self, topic: str) -> list[str]:
+        """The clients, each once, in an order that depends on nothing but what was subscribed when."""
+        return list(dict.fromkeys(client_id for clients in self._by_filter.iter_match(topic) for client_id in clients))
+
+
 class MemoryBroker:
     """A broker; `MemoryBus(broker, client_id)` is a line to it. Safe to use from several threads."""
 
@@ -66,6 +91,7 @@ class MemoryBroker:
         self._turn = threading.RLock()
         self._pumping = False
         self._sessions: dict[str, _Session] = {}
+        self._readers = _Readers()
         self._retained: dict[str, bytes] = {}
         self._buses: dict[str, MemoryBus] = {}
         self._cut: set[str] = set()
@@ -95,7 +121,7 @@ class MemoryBroker:
 
     def forget(self, client_id: str) -> None:
         """Forget the client's session, as a broker does that has lost its disk."""
-        self.order(partial(self._sessions.pop, client_id, None))
+        self.order(partial(self._drop, client_id))
 
     def retained(self, topic: str) -> bytes | None:
         """What stands on `topic` for whoever subscribes."""
@@ -129,7 +155,7 @@ class MemoryBroker:
             return
         session.bus = None
         if bus.session_expiry_s == 0:
-            del self._sessions[bus.client_id]
+            self._drop(bus.client_id)
         bus.disconnected(why)
 
     def route(self, topic: str, body: bytes, *, retain: bool) -> int:
@@ -138,8 +164,8 @@ class MemoryBroker:
             self._retained[topic] = body
         elif retain:
             self._retained.pop(topic, None)
-        readers = [s for s in self._sessions.values() if any(topic_matches_sub(f, topic) for f in s.filters)]
-        for session in readers:
+        readers = self._readers.of(topic)
+        for session in [self._sessions[client_id] for client_id in readers]:
             session.waiting.append(_Message(topic, body))
             self._deliver(session)
         return _SUCCESS if readers else _NOBODY_LISTENS
@@ -148,7 +174,13 @@ class MemoryBroker:
         """Hold a filter for the client, and give it what stands on matching topics."""
         if (session := self._session(bus)) is not None:
             session.filters[topic_filter] = None
-            kept = [(topic, body) for topic, body in self._retained.items() if topic_matches_sub(topic_filter, topic)]
+            self._readers.add(bus.client_id, topic_filter)
+            beginning = re.split("[+#]", topic_filter, maxsplit=1)[0]  # of thousands that stand, few begin like this
+            kept = [
+                (topic, body)
+                for topic, body in self._retained.items()
+                if topic.startswith(beginning) and topic_matches_sub(topic_filter, topic)
+            ]
             session.waiting.extend(_Message(topic, body, retained=True) for topic, body in kept)
             self._deliver(session)
 
@@ -156,6 +188,7 @@ class MemoryBroker:
         """Hold a filter no longer."""
         if (session := self._session(bus)) is not None:
             session.filters.pop(topic_filter, None)
+            self._readers.remove(bus.client_id, topic_filter)
 
     def ack(self, bus: MemoryBus, token: AckToken) -> None:
         """Forget a message of this connection, and go on with those that wait."""
@@ -167,6 +200,11 @@ class MemoryBroker:
     def is_up(self, bus: MemoryBus) -> bool:
         """Whether the bus has a line."""
         return self._session(bus) is not None
+
+    def _drop(self, client_id: str) -> None:
+        session = self._sessions.pop(client_id, None)
+        for topic_filter in session.filters if session else ():
+            self._readers.remove(client_id, topic_filter)
 
     def _session(self, bus: MemoryBus) -> _Session | None:
         session = self._sessions.get(bus.client_id)

@@ -135,13 +135,14 @@ class Line:
 
         paho's keepalive wants to be asked about once a second, so `longest_ms` is not longer.
         """
+        self._client.catch_up()
         self._hand_over()
         if (connection := self._client.socket()) is None:
             return
         poll = select.poll()
         poll.register(wakeup, select.POLLIN)
         poll.register(connection, self._interest())
-        ready = dict(poll.poll(longest_ms))
+        ready = dict(poll.poll(0 if self.events else longest_ms))
         if wakeup in ready:
             os.eventfd_read(wakeup)
         if ready.get(connection.fileno(), 0) & ~select.POLLOUT:
@@ -195,8 +196,8 @@ class Line:
             client.will_set(will.topic, will.body, qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.heard = self._heard
-        client.on_publish = self._on_publish
+        client.heard, client.has_room = self._heard, self._has_room
+        client.settled = self._on_puback
         client.on_subscribe = self._on_subscribe
         client.on_unsubscribe = self._on_subscribe
         # Without it paho would write from whichever thread calls it.
@@ -208,11 +209,13 @@ class Line:
         client.connect_async(host, port, self._terms.keepalive_s, clean_start=False, properties=wishes)
         return client
 
-    def _interest(self) -> int:
+    def _has_room(self) -> bool:
         # FACTS 8: brokers send more than the Receive Maximum, so we bound what is unacknowledged by not reading on.
         # PUBACKs for what we send wait meanwhile too: nobody may wait for them before acknowledging.
-        has_room = len(self._unacked) < self._terms.receive_maximum and self._held < self._terms.receive_bytes
-        reads = select.POLLIN if has_room else 0
+        return len(self._unacked) < self._terms.receive_maximum and self._held < self._terms.receive_bytes
+
+    def _interest(self) -> int:
+        reads = select.POLLIN if self._has_room() else 0
         return reads | (select.POLLOUT if self._client.want_write() else 0)
 
     def _hand_over(self) -> None:
@@ -287,8 +290,8 @@ class Line:
             self._sizes[publish.mid] = publish.size
         self.events.append(Arrived(publish.topic, publish.body, publish.retain, token))
 
-    def _on_publish(self, _client: Client, _user: Any, mid: int, reason: ReasonCode, _p: Any) -> None:  # noqa: ANN401
-        self._settle(self._flying.pop(mid), reason.value)
+    def _on_puback(self, mid: int, reason: int) -> None:
+        self._settle(self._flying.pop(mid), reason)
 
     def _on_subscribe(self, _client: Client, _user: Any, mid: int, reasons: list[ReasonCode], _p: Any) -> None:  # noqa: ANN401
         topic_filter = self._asked.pop(mid, None)

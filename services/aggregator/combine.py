@@ -62,6 +62,8 @@ def begin(ground: Ground) -> State:
 
 def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
     """Where the sum goes on `event`, and the aggregate or the abandonment that comes of it."""
+    if isinstance(event, Tick) and state.gathering is not None:
+        sums.settle(state.gathering)  # a tick ends each batch, and then the state is stored
     match event, state.gathering:
         case Told(Window() as window, attached), _ if window.number > _newest(state):
             return Moved(_replaced(state, gathering=_opened(ground, window, attached)))

@@ -6,14 +6,29 @@ the plain sum, and a sparse one, which was never rotated, is added there at once
 they add.
 """
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 import numpy as np
 
-from mizzle.grid import Coded, Grid, Integers, Sparse, Vector, add, add_sparse, rotate_back
+from mizzle.grid import (
+    Coded,
+    Grid,
+    Integers,
+    Levels,
+    Sparse,
+    Vector,
+    add,
+    add_near,
+    add_sparse,
+    reach,
+    rotate_back,
+)
 from mizzle.messages import Charge, Member, Rejection, Window
 from mizzle.vocabulary import DeviceId, Instant, Seed, UpdateId, Weight
+
+MOST_NEAR: Final = 2**31 - 1
+"""No place of a sum in 32 bits may pass it."""
 
 OPEN: Final = "open"
 DUE: Final = "due"
@@ -43,7 +58,8 @@ class Gathering(msgspec.Struct):
     refused among them: those of the window's own cohort, while folded updates ride along; all of them where the window
     `is_buffered`. `memory` is what the strategy remembers of the windows before it. `rotated` and `plain` are the two
     sums; each is None until an update is added to it, since most windows need only one, and all of this is written to
-    Redis again and again.
+    Redis again and again. `near` is what was added to `rotated` lately and is not in it yet, in 32 bits, where no place
+    passes `reach`; it is `settled` before the state is stored.
 
     `began` is the first tick since it was opened. The window is over at its deadline, and after as long as windows last
     besides: a clock that was set back would keep it open for a day. A deadline that was long over when it began tells
@@ -56,6 +72,8 @@ class Gathering(msgspec.Struct):
     memory: dict[str, np.ndarray] = {}
     rotated: np.ndarray | None = None
     plain: np.ndarray | None = None
+    near: np.ndarray | None = None
+    reach: Annotated[int, msgspec.Meta(ge=0, le=MOST_NEAR)] = 0
     phase: Literal["open", "due", "sealed", "given up"] = OPEN
     members: dict[UpdateId, Part] = {}
     arrived: set[UpdateId] = set()
@@ -112,8 +130,17 @@ def take_out(gathering: Gathering, update: bytes, coded: Coded, grid: Grid) -> N
     gathering.arrived.discard(update)
 
 
+def settle(gathering: Gathering) -> None:
+    """Have all that was added in the sums of 64 bits."""
+    if gathering.near is not None:
+        gathering.rotated = _begun(gathering.rotated, gathering.near.size)
+        gathering.rotated += gathering.near
+        gathering.near, gathering.reach = None, 0
+
+
 def total(gathering: Gathering, grid: Grid) -> Integers:
     """Σ w·m·q, rotated back: `GAIN` times the weighted sum of the updates (d,), exactly."""
+    settle(gathering)
     rotated, plain = gathering.rotated, gathering.plain
     found = np.zeros(grid.size, np.int64) if rotated is None else rotate_back(grid, rotated, gathering.window.seed)
     return found if plain is None else np.add(found, plain, out=found)
@@ -125,13 +152,27 @@ def _sum(gathering: Gathering, part: Part, coded: Coded, grid: Grid, sign: int) 
         gathering.plain = _begun(gathering.plain, grid.size)
         add_sparse(gathering.plain, coded, weight)
     elif part.seed == gathering.window.seed:
-        gathering.rotated = _begun(gathering.rotated, grid.padded)
-        add(gathering.rotated, coded, weight)
+        _add_rotated(gathering, coded, weight, grid)
     else:
         alone = np.zeros(grid.padded, np.int64)
         add(alone, coded, weight)
         gathering.plain = _begun(gathering.plain, grid.size)
         gathering.plain += rotate_back(grid, alone, part.seed)
+
+
+def _add_rotated(gathering: Gathering, coded: Levels, weight: int, grid: Grid) -> None:
+    """Add to the sum near by, while it has room, and else at once: most factors are so small that hundreds fit."""
+    further = reach(grid, coded, weight)
+    if gathering.reach + further > MOST_NEAR:
+        settle(gathering)
+    if further > MOST_NEAR:
+        gathering.rotated = _begun(gathering.rotated, grid.padded)
+        add(gathering.rotated, coded, weight)
+        return
+    if gathering.near is None:
+        gathering.near = np.zeros(grid.padded, np.int32)
+    add_near(gathering.near, coded, weight)
+    gathering.reach += further
 
 
 def _begun(total: Integers | None, size: int) -> Integers:

@@ -41,7 +41,11 @@ class Past(msgspec.Struct, frozen=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """What each device sent before, oldest window first."""
+    """What each device sent before, oldest window first.
+
+    It is changed in place, and whoever steps with it holds no other copy: a copy for each update would take longer the
+    more devices there are.
+    """
 
     accepted: dict[DeviceId, tuple[Past, ...]] = {}
 
@@ -85,7 +89,7 @@ def _judged(ground: Ground, state: State, received: Received, payload: bytes) ->
     past = [one.norm for one in _past(state, received) if one.window < received.update.window]
     decisive = _decisive(ground, norm, past[-LOOKS_BACK:])
     if decisive.refused is None:
-        state = _remembering(state, received, norm)
+        _remember(state, received, norm)
     return Moved(state, said=(_verdict(received, decisive),), noted=decisive.noted)
 
 
@@ -137,13 +141,12 @@ def _past(state: State, received: Received) -> tuple[Past, ...]:
     return state.accepted.get(received.update.device, ())
 
 
-def _remembering(state: State, received: Received, norm: float) -> State:
-    """The state with this norm as the device's newest; windows only grow, so what is judged again is there already."""
+def _remember(state: State, received: Received, norm: float) -> None:
+    """Have this norm as the device's newest; windows only grow, so what is judged again is there already."""
     past, window = _past(state, received), received.update.window
     if past and window <= past[-1].window:
-        return state
-    longer = (*past, Past(window, norm))[-_KEPT:]
-    return State({**state.accepted, received.update.device: longer})
+        return
+    state.accepted[received.update.device] = (*past, Past(window, norm))[-_KEPT:]
 
 
 def _verdict(received: Received, finding: Finding) -> Verdict:

@@ -45,11 +45,11 @@ class Allowances:
         if len(self._accounts) > self.most_known:
             self._accounts.popitem(last=False)
         grown = max(0, now - account.at) * self.a_second / 1000
-        account.left, account.at = min(self.at_once, account.left + grown), max(now, account.at)
+        account.left, account.at = min(self.at_once, account.left + grown), now
         if account.left >= 1:
             account.left -= 1
             return "fair"
-        if now - account.told < 1000:  # noqa: PLR2004  # a second
+        if 0 <= now - account.told < 1000:  # noqa: PLR2004  # a second
             return "and more"
         account.told = now
         return "too much"

@@ -50,6 +50,7 @@ class Courier:
         self._bus, self._patience_s = bus, patience_s
         self._changed = threading.Condition(threading.RLock())
         self._awaited: dict[int, _Group] = {}
+        self._early: dict[int, int] | None = None
         self._line: str | None = "the line to the broker has not come up yet"
 
     def listen(self, event: BusEvent) -> None:
@@ -60,6 +61,8 @@ class Courier:
                     waited.reasons[number] = reason
                     if waited.is_settled():  # whoever waits is not to wake for each
                         self._changed.notify_all()
+                case Sent(mid=number, reason=reason) if self._early is not None:
+                    self._early[number] = reason
                 case Connected():
                     self._line = None
                 case Disconnected(why=why):
@@ -79,7 +82,7 @@ class Courier:
         with self._changed:
             if self._line:
                 raise Away(self._line)
-            waited = _Group({_said(self._bus, one): one.topic for one in group})
+            waited = self._said(group)
             self._awaited |= dict.fromkeys(waited.topics, waited)
             try:
                 self._changed.wait_for(waited.is_settled, self._patience_s)
@@ -87,6 +90,16 @@ class Courier:
             finally:
                 for number in waited.topics:
                     del self._awaited[number]
+
+    def _said(self, group: Sequence[Publication]) -> _Group:
+        """Publish them; a bus within this process may say that one is sent before we know what to wait for."""
+        early: dict[int, int] = {}
+        self._early = early
+        try:
+            topics = {_said(self._bus, one): one.topic for one in group}
+        finally:
+            self._early = None
+        return _Group(topics, {number: reason for number, reason in early.items() if number in topics})
 
 
 def _said(bus: Bus, one: Publication) -> int:

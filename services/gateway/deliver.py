@@ -7,12 +7,14 @@ there.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from mizzle import topics
+from mizzle.failpoints import failpoint
 from mizzle.messages import Answer, Message, Release
 from mizzle.moves import Ground, Moved, Tick, Told
 from services.gateway.courier import Courier, Publication
@@ -62,10 +64,12 @@ class Delivery:
         # store stops the reading of the very socket on which the broker's acknowledgements come.
         for answer in answers:
             if answer.ends is not None:
-                self.spool.discard(answer.ends)
-        self.courier.deliver(
-            Publication(topics.to(self.federation, answer.device, answer.kind), answer.sealed) for answer in answers
-        )
+                with failpoint("payload-discard"):
+                    self.spool.discard(answer.ends)
+        with failpoint("answer-publish") if answers else nullcontext():
+            self.courier.deliver(
+                Publication(topics.to(self.federation, answer.device, answer.kind), answer.sealed) for answer in answers
+            )
         for message in messages:
             if isinstance(message, Release):
                 self.mirror.show(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +37,7 @@ class Heartbeat:
     back: Bus
     federation: str
     name: str = field(default_factory=lambda: secrets.token_hex(8))
+    seconds: Callable[[], float] = time.monotonic
     _due: float = 0.0
     _came_back: float = -FRESH_S
 
@@ -46,13 +48,13 @@ class Heartbeat:
         if isinstance(event, Arrived) and event.topic == topics.state(self.federation):
             if _is_of(event.body, self.name):
                 self._due = self._due if self.is_heard() else 0.0
-                self._came_back = time.monotonic()
+                self._came_back = self.seconds()
             if event.token:
                 self.back.ack(event.token)
 
     def beat(self) -> None:
         """Say that we are there, once a second at most; whoever's work must go on calls it."""
-        if (now := time.monotonic()) >= self._due:
+        if (now := self.seconds()) >= self._due:
             self._due = now + EVERY_S
             self._say("online" if self.is_heard() else "joining")
 
@@ -62,7 +64,7 @@ class Heartbeat:
 
     def is_heard(self) -> bool:
         """Whether a beat has come back lately."""
-        return time.monotonic() - self._came_back < FRESH_S
+        return self.seconds() - self._came_back < FRESH_S
 
     def _say(self, state: str) -> None:
         self.out.publish(topics.state(self.federation), _state(state, self.name), retain=True)

@@ -24,8 +24,10 @@ import structlog
 from mizzle.codec import encode
 from mizzle.envelope import FIXED
 from mizzle.errors import Away
+from mizzle.failpoints import failpoint
 from mizzle.messages import Unauthenticated
 from mizzle.topics import Up, to
+from mizzle.transport import clock
 from mizzle.transport.bus import Arrived, Connected, Disconnected
 from mizzle.vocabulary import MOST_SENTENCE
 from services.gateway.receive import (
@@ -55,8 +57,8 @@ if TYPE_CHECKING:
     from services.gateway.comings import Comings
     from services.gateway.heartbeat import Heartbeat
     from services.pipeline import Hop
+    from services.runtime.log import Appends
     from services.runtime.payloads import Spool
-    from services.runtime.redis_log import RedisLog
 
 RECEIVE_MAXIMUM: Final = 200
 RECEIVE_BYTES: Final = 32 * 1024 * 1024
@@ -115,12 +117,17 @@ class Inbox:
             return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
 
+def _doze(seconds: float) -> None:
+    time.sleep(seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+
+
 @dataclass(frozen=True)
 class Intake:
     """Takes what devices publish to the streams.
 
     `key_of` gives an enrolled device's key, and None for any other; `receipt_of` the receipt of an update that has
-    ended. `say` publishes an answer to a probe: nobody waits for it, since the device will ask again.
+    ended. `say` publishes an answer to a probe: nobody waits for it, since the device will ask again. `now` is the
+    clock it goes by, `sleep` how it waits about so many seconds for a store.
     """
 
     bus: Bus
@@ -133,22 +140,28 @@ class Intake:
     say: Callable[[str, bytes], object]
     comings: Comings
     spool: Spool
-    log: RedisLog
+    log: Appends
     meters: Meters = field(default_factory=Meters)
+    now: Callable[[], int] = clock.now
+    sleep: Callable[[float], None] = _doze
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Take batch after batch until `stopping()`; what is then in hand and not on a stream comes again."""
-        self._patiently(self._resume, stopping)
+        self._patiently(self.resume, stopping)
         while not stopping():
-            self.heartbeat.beat()
-            if batch := self.inbox.next(BATCH, _WAIT_S):
-                self._take(batch, stopping)
-            else:
-                self.comings.end(*expired(self.arrivals, time.time_ns() // 1_000_000))
+            self.turn(_WAIT_S, stopping)
 
-    def _resume(self) -> None:
+    def turn(self, wait_s: float, stopping: Callable[[], bool]) -> None:
+        """Take what has come, or wait so long for the first of it."""
+        self.heartbeat.beat()
+        if batch := self.inbox.next(BATCH, wait_s):
+            self._take(batch, stopping)
+        else:
+            self.comings.end(*expired(self.arrivals, self.now()))
+
+    def resume(self) -> None:
         """Go on with the incomplete updates of the gateway before us."""
-        now = time.time_ns() // 1_000_000
+        now = self.now()
         self.comings.resume(lambda device, stored: resume(self.arrivals, device, self.key_of(device), stored, now))
         self.comings.end(*expired(self.arrivals, now))
 
@@ -156,7 +169,8 @@ class Intake:
         came = self._patiently(lambda: [self._came(arrived) for arrived in batch], stopping)
         if came is None:
             return
-        waiting = deque(zip(batch, [self._received(one) for one in came], strict=True))
+        with failpoint("message"):
+            waiting = deque(zip(batch, [self._received(one) for one in came], strict=True))
         for _, taken in waiting:
             self.meters.unauthenticated.update(one.reason for one in taken.said if isinstance(one, Unauthenticated))
             if taken.counted:
@@ -170,7 +184,7 @@ class Intake:
     def _came(self, arrived: Arrived) -> Came:
         topic = sender(arrived.topic)
         key = None if topic is None or topic.kind is Up.ENROL else self.key_of(topic.device)
-        return Came(arrived.topic, arrived.body, key, time.time_ns() // 1_000_000)
+        return Came(arrived.topic, arrived.body, key, self.now())
 
     def _received(self, came: Came) -> Taken:
         try:
@@ -207,13 +221,15 @@ class Intake:
         outputs = [output for came in islice(waiting, stored) for output in self._outputs(*came)]
         replies = [self._reply(taken.probed) for _, taken in islice(waiting, stored) if taken.probed]
         outputs += [output for reply in replies for message in reply.said for output in self._says(message)]
-        self.log.append(outputs)
+        with failpoint("xadd"):
+            self.log.append(outputs)
         for reply in replies:
             self.say(to(self.arrivals.federation, reply.device, reply.kind), reply.body)
         for _ in range(stored):
             arrived, _ = waiting.popleft()
             if arrived.token:
-                self.bus.ack(arrived.token)
+                with failpoint("mqtt-ack"):
+                    self.bus.ack(arrived.token)
         if full:
             raise full
 
@@ -235,7 +251,8 @@ class Intake:
             self.comings.add(taken.part)
             return
         if taken.payload:
-            self.spool.put(taken.payload.id, taken.payload.body)
+            with failpoint("payload-store"):
+                self.spool.put(taken.payload.id, taken.payload.body)
         self.comings.end(*taken.ended)
 
     def _patiently(self, act: Callable[[], T], stopping: Callable[[], bool]) -> T | None:
@@ -249,5 +266,5 @@ class Intake:
                     return None
                 _log.warning("the intake waits", why=str(away), seconds=pause_s)
             self.heartbeat.beat()
-            time.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
+            self.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

@@ -16,6 +16,7 @@ import structlog
 
 from mizzle import blobs, topics
 from mizzle.errors import Away
+from mizzle.failpoints import failpoint
 from mizzle.manifest import EVENT_CONTENT_TYPE, Manifest, cloud_event
 from mizzle.transport.bus import Connected
 from services.gateway.courier import Courier, Publication
@@ -90,7 +91,8 @@ class Mirror:
             self._wanted.clear()
             self.has_looked()
             try:
-                self.refresh()
+                with failpoint("mirror-refresh"):
+                    self.refresh()
                 pause_s = _FIRST_PAUSE_S
             except Away as away:
                 _log.warning("the mirror waits", why=str(away), seconds=pause_s)
@@ -124,8 +126,9 @@ class Mirror:
         model = self.originals.blob(release.model.digest)
         if model is None:
             raise Away(f"the ledger has no model {release.model.digest.hex()} of release {release.version}")
-        self.courier.deliver(self._pieces(release.model.digest, model))
-        self.courier.deliver(self._pieces(release.manifest_digest, release.manifest))
+        with failpoint("release-blobs"):
+            self.courier.deliver(self._pieces(release.model.digest, model))
+            self.courier.deliver(self._pieces(release.manifest_digest, release.manifest))
 
     def _announce(self, release: Release) -> None:
         federation = self.originals.federation
@@ -134,7 +137,8 @@ class Mirror:
                 return
             event = cloud_event(federation, release.manifest, _manifest(release.manifest))
             told = Publication(topics.release(federation), event, retain=True, content_type=EVENT_CONTENT_TYPE)
-            self.courier.deliver([told])
+            with failpoint("release-announce"):
+                self.courier.deliver([told])
             self._announced = release.version
 
     def _take_down(self, kept: Sequence[Release], old: Sequence[Release]) -> None:

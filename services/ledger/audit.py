@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, insert, select
 
 from mizzle.errors import Forged
+from mizzle.failpoints import failpoint
 from services.ledger.tables import AUDIT
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def append(tx: Connection, act: Act) -> Head:
         "body": _canonical(act.body),
     }
     digest = _hash(row, before.hash)
-    tx.execute(insert(AUDIT).values(**row, previous=before.hash, hash=digest))
+    with failpoint("audit-append"):
+        tx.execute(insert(AUDIT).values(**row, previous=before.hash, hash=digest))
     return Head(before.seq + 1, digest)
 
 

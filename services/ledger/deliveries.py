@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.sqlite import insert
 
+from services.ledger.prepared import Prepared
 from services.ledger.tables import DELIVERIES, POSITIONS
 
 if TYPE_CHECKING:
@@ -42,21 +43,38 @@ class Tally:
         return fresh
 
 
+_POSITIONS: Final = Prepared(
+    select(POSITIONS.c.stream, POSITIONS.c.entry).where(POSITIONS.c.federation == bindparam("of"))
+)
+_FIRST_COUNT: Final = insert(DELIVERIES).values(
+    **{column.name: bindparam(column.name) for column in DELIVERIES.columns}
+)
+_COUNT: Final = Prepared(
+    _FIRST_COUNT.on_conflict_do_update(
+        index_elements=["federation", "kind"], set_={"count": DELIVERIES.c["count"] + _FIRST_COUNT.excluded["count"]}
+    )
+)
+_FIRST_POSITION: Final = insert(POSITIONS).values(
+    **{column.name: bindparam(column.name) for column in POSITIONS.columns}
+)
+_MOVE: Final = Prepared(
+    _FIRST_POSITION.on_conflict_do_update(
+        index_elements=["federation", "stream"], set_={"entry": _FIRST_POSITION.excluded.entry}
+    )
+)
+
+
 def begin(tx: Connection, federation: str) -> Tally:
     """A tally that goes on where the last transaction ended."""
-    rows = tx.execute(select(POSITIONS.c.stream, POSITIONS.c.entry).where(POSITIONS.c.federation == federation))
-    return Tally({row.stream: row.entry for row in rows})
+    return Tally(dict(_POSITIONS.all(tx, {"of": federation})))
 
 
 def write(tx: Connection, federation: str, tally: Tally) -> None:
     """Add a tally to what was counted before it."""
     for kind, count in tally.counts.items():
-        first = insert(DELIVERIES).values(federation=federation, kind=kind, count=count)
-        more = {"count": DELIVERIES.c.count + count}
-        tx.execute(first.on_conflict_do_update(index_elements=["federation", "kind"], set_=more))
+        _COUNT.changed(tx, {"federation": federation, "kind": kind, "count": count})
     for stream, entry in tally.positions.items():
-        first = insert(POSITIONS).values(federation=federation, stream=stream, entry=entry)
-        tx.execute(first.on_conflict_do_update(index_elements=["federation", "stream"], set_={"entry": entry}))
+        _MOVE.changed(tx, {"federation": federation, "stream": stream, "entry": entry})
 
 
 def counted(tx: Connection, federation: str) -> dict[str, int]:

@@ -7,7 +7,7 @@ begins (BEGIN IMMEDIATE): a deferred one that reads first fails at once when som
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from mizzle.errors import Away, Misconfigured
+from mizzle.failpoints import failpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,8 +89,23 @@ def writing(engine: Engine) -> Iterator[Connection]:
         Away: the file cannot be written, or another writer held it for 20 s.
         Damaged: the file is, or it is no ledger, or it was taken away since it was opened.
     """
-    with answering(engine), engine.connect().execution_options(writes=True) as connection, connection.begin():
+    with answering(engine), engine.connect().execution_options(writes=True) as connection, connection.begin() as tx:
         yield connection
+        with failpoint("ledger-commit"):
+            tx.commit()
+
+
+def checkpoint(engine: Engine) -> None:
+    """Fold what is committed into the file itself, as far as nobody reads an older state; nothing waits for it.
+
+    SQLite does the same by itself, in the commit that makes its log long.
+
+    Raises:
+        Away: the file cannot be written.
+        Damaged: the file is, or it is no ledger.
+    """
+    with answering(engine), closing(engine.raw_connection()) as line, failpoint("ledger-checkpoint"):
+        line.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 @contextmanager

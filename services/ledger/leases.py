@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from mizzle.errors import Fenced
+from services.ledger.prepared import Prepared
 from services.ledger.tables import LEASES
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 LEAP: Final = 2**32
 """So many starts of a service there will never be; 2^21 leaps keep within the 2^53 that Redis counts exactly."""
+
+
+_NEWEST: Final = Prepared(select(LEASES.c.epoch).where(LEASES.c.name == bindparam("place")))
 
 
 def issue(tx: Connection, name: str, holder: str, at: int) -> int:
@@ -34,7 +38,7 @@ def leap(tx: Connection, federation: str) -> None:
 
 def newest(tx: Connection, name: str) -> int:
     """The newest epoch that was issued for the place `name`; 0 before the first."""
-    return int(tx.execute(select(LEASES.c.epoch).where(LEASES.c.name == name)).scalar() or 0)
+    return int(_NEWEST.scalar(tx, {"place": name}) or 0)
 
 
 def check(tx: Connection, name: str, epoch: int) -> None:

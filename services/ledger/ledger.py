@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from mizzle.errors import Misconfigured
 from mizzle.plan import Plan, from_canonical
 from services.ledger import audit, blobs, enrolments, federations, leases, releases, restorations, updates, windows
-from services.ledger.engine import answering, connect, reading, writing
+from services.ledger.engine import answering, checkpoint, connect, reading, writing
 from services.ledger.facts import facts
 from services.ledger.past import RETENTION_MS
 from services.ledger.tables import REVISION
@@ -78,10 +78,16 @@ class Ledger:
         return model
 
     def issue_epoch(self, service: str) -> int:
-        """The next epoch of this service's place; whoever held the place before has lost it."""
+        """The next epoch of this service's place; whoever held the place before has lost it.
+
+        The writer begins with a short log: what was left in it is folded into the ledger's file.
+        """
         with writing(self.engine) as tx:
             holder = f"{socket.gethostname()}:{os.getpid()}"
-            return leases.issue(tx, self._place(service), holder, round(time.time() * 1000))
+            epoch = leases.issue(tx, self._place(service), holder, round(time.time() * 1000))
+        if service == WRITER:
+            checkpoint(self.engine)
+        return epoch
 
     def is_older_than(self, service: str, epoch: int) -> bool:
         """Whether the service's place was issued in this epoch by a newer ledger; then this one is marked as restored.

@@ -1,4 +1,4 @@
-"""Statements of SQLAlchemy's that run with every update: compiled once, then given to the driver as they are.
+"""Statements of SQLAlchemy's that run with every update or batch: compiled once, then given to the driver as they are.
 
 What SQLite does for one of them takes 7 µs, what SQLAlchemy's `execute` does around it 35 more; six of them admit an
 update. They run on the connection of the open transaction and so belong to it like all others.
@@ -29,6 +29,11 @@ class Prepared:
         """The first row of what it finds or returns, None if there is none."""
         row: tuple[Any, ...] | None = self._run(tx, values).fetchone()
         return row
+
+    def all(self, tx: Connection, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+        """All rows of what it finds."""
+        rows: list[tuple[Any, ...]] = self._run(tx, values).fetchall()
+        return rows
 
     def scalar(self, tx: Connection, values: dict[str, Any]) -> Any:  # noqa: ANN401  # SQL's own types
         """The first column of the first row, None if there is none."""

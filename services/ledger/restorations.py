@@ -10,10 +10,10 @@ charged to all of them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from mizzle.errors import Misconfigured
 from mizzle.messages import ModelRef, Window
@@ -21,6 +21,7 @@ from mizzle.plan import from_canonical
 from mizzle.terms import bound_of, mechanism_of
 from mizzle.vocabulary import FULL_WEIGHT
 from services.ledger import audit, budgets, enrolments, federations, leases, windows
+from services.ledger.prepared import Prepared
 from services.ledger.tables import RELEASES, RESTORATIONS, SURCHARGES
 
 if TYPE_CHECKING:
@@ -73,11 +74,17 @@ NOTHING_SEEN: Final = Seen()
 """Nobody has said anything of the world."""
 
 
+_NEWEST: Final = Prepared(
+    select(*(RESTORATIONS.c[field.name] for field in fields(Restoration)))
+    .where(RESTORATIONS.c.federation == bindparam("of"))
+    .order_by(RESTORATIONS.c.number.desc())
+    .limit(1)
+)
+
+
 def newest(tx: Connection, federation: str) -> Restoration | None:
     """The last time this happened; None if it never did."""
-    names = Restoration.__dataclass_fields__
-    wanted = select(*(RESTORATIONS.c[name] for name in names)).where(RESTORATIONS.c.federation == federation)
-    row = tx.execute(wanted.order_by(RESTORATIONS.c.number.desc()).limit(1)).first()
+    row = _NEWEST.first(tx, {"of": federation})
     return Restoration(*row) if row else None
 
 

@@ -10,10 +10,11 @@ from sqlalchemy import bindparam, insert, select, update
 
 from mizzle.codec import decode, encode
 from mizzle.messages import Window
+from services.ledger.prepared import Prepared
 from services.ledger.tables import WINDOWS
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
 
 @dataclass(frozen=True)
@@ -37,25 +38,26 @@ class Found:
         return self.window.base.version if self.version is None else self.version
 
 
-_OURS: Final = select(WINDOWS).where(WINDOWS.c.federation == bindparam("of"))
-_FIND: Final = _OURS.where(WINDOWS.c.number == bindparam("number"))
-_LAST: Final = _OURS.order_by(WINDOWS.c.number.desc()).limit(1)
+_COLUMNS: Final = ("body", "state", "opened_at", "ended_at", "version")
+_OURS: Final = select(*(WINDOWS.c[name] for name in _COLUMNS)).where(WINDOWS.c.federation == bindparam("of"))
+_FIND: Final = Prepared(_OURS.where(WINDOWS.c.number == bindparam("wanted")))
+_LAST: Final = Prepared(_OURS.order_by(WINDOWS.c.number.desc()).limit(1))
+_OPEN: Final = Prepared(_OURS.where(WINDOWS.c.state == "open"))
 
 
 def find(tx: Connection, federation: str, number: int) -> Found | None:
     """The window with this number."""
-    return _found(tx.execute(_FIND, {"of": federation, "number": number}).first())
+    return _found(_FIND.first(tx, {"of": federation, "wanted": number}))
 
 
 def last(tx: Connection, federation: str) -> Found | None:
     """The newest window, open or not; None before the first."""
-    return _found(tx.execute(_LAST, {"of": federation}).first())
+    return _found(_LAST.first(tx, {"of": federation}))
 
 
 def still_open(tx: Connection, federation: str) -> list[Found]:
     """The windows that are open: one at most, and the newest, unless the ledger was restored."""
-    rows = tx.execute(_OURS.where(WINDOWS.c.state == "open"), {"of": federation})
-    return [found for row in rows if (found := _found(row))]
+    return [found for row in _OPEN.all(tx, {"of": federation}) if (found := _found(row))]
 
 
 def open_new(tx: Connection, federation: str, window: Window, at: int) -> None:
@@ -71,8 +73,8 @@ def end(tx: Connection, federation: str, number: int, version: int | None, at: i
     tx.execute(update(WINDOWS).where(*this).values(state=state, version=version, ended_at=at))
 
 
-def _found(row: Row[Any] | None) -> Found | None:
-    return Found(_window(row.body), row.state, row.opened_at, row.ended_at, row.version) if row else None
+def _found(row: tuple[Any, ...] | None) -> Found | None:
+    return Found(_window(row[0]), *row[1:]) if row else None
 
 
 @lru_cache(maxsize=64)

@@ -1,11 +1,11 @@
-"""`python -m services.local demo | up | chaos`: the whole system on one machine."""
+"""`python -m services.local demo | up | chaos | sweep`: the whole system on one machine."""
 
 from __future__ import annotations
 
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, get_args
 
 import typer
 
@@ -13,6 +13,7 @@ from mizzle.errors import Away, Misconfigured
 from services.local.chaos import Run, chaos, durability
 from services.local.demo import DEFAULT_SEED, demo
 from services.local.store import Aof
+from services.local.sweep import sweeps
 from services.local.up import up
 from services.local.verdict import FAILED
 
@@ -62,6 +63,17 @@ def chaos_command(  # noqa: PLR0913, PLR0917  # each is an option
 ) -> None:
     """Hurt a federation at random, heal it, judge it; exit 9 if anything is lost or untrue, 10 if it is unwell."""
     raise typer.Exit(chaos(Run(seed, minutes, devices, aof or durability(seed)), json, keep))
+
+
+@app.command("sweep")
+def sweep_command(
+    aof: Annotated[Aof | None, typer.Option(help="only with a Redis that keeps its file like this")] = None,
+    every: Annotated[int, typer.Option(min=1, help="of all cases, every so-manieth")] = 1,
+    json: Annotated[Path | None, typer.Option(help="write the table to this file as well")] = None,
+    keep: Annotated[Path | None, typer.Option(help="copy what is left of an unsound federation into here")] = None,
+) -> None:
+    """Let every process die at every point; exit 9 if anything is lost or untrue, 10 if it is unwell."""
+    raise typer.Exit(sweeps((aof,) if aof else get_args(Aof), every, json, keep))
 
 
 def _leave(signum: int, _frame: object) -> NoReturn:

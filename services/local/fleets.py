@@ -23,4 +23,4 @@ def start_fleet(processes: Processes, name: str, fleet: Fleet, *, keep: bool = F
     write_private(file, msgspec.json.encode(fleet).decode())
     argv = [sys.executable, "-m", "services.local.fleet", str(file)]
     paths = os.pathsep.join((str(ROOT), os.environ.get("PYTHONPATH", "")))
-    return processes.start(name, argv, {"PYTHONPATH": paths}, keep=keep)
+    return processes.start(name, argv, {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1"}, keep=keep)

@@ -52,7 +52,9 @@ def need_judge(checkout: Path = ROOT) -> None:
         raise Misconfigured(f"the judge, `python -m {JUDGE}`, is not in this checkout: get {program}")
 
 
-def judged(ledger: Path, homes: Path, trace: Path, report: Path, earlier: Path | None = None) -> Judgement:
+def judged(
+    ledger: Path, homes: Path, report: Path, *, trace: Path | None = None, earlier: Path | None = None
+) -> Judgement:
     """What the judge says of these files; it writes it to `report` as well.
 
     Raises:
@@ -60,8 +62,8 @@ def judged(ledger: Path, homes: Path, trace: Path, report: Path, earlier: Path |
         RuntimeError: it could not read the evidence, or fell.
     """
     need_judge()
-    given = [str(ledger), "--homes", str(homes), "--trace", str(trace), "--json", str(report)]
-    given += ["--earlier", str(earlier)] if earlier else []
+    given = [str(ledger), "--homes", str(homes), "--json", str(report)]
+    given += [part for name, file in (("--trace", trace), ("--earlier", earlier)) if file for part in (name, str(file))]
     done = subprocess.run([sys.executable, "-m", JUDGE, *given], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode not in {CLEAN, WRONG}:
         raise RuntimeError(f"the judge ended with {done.returncode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")

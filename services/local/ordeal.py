@@ -18,7 +18,7 @@ import signal
 import sqlite3
 import time
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -111,7 +111,7 @@ class Terms:
 
 @dataclass
 class Ordeal:
-    """A federation at work, and how far it has come."""
+    """A federation at work, and how far it has come; `ended` are the processes that did while something was awaited."""
 
     federation: Federation
     terms: Terms
@@ -119,6 +119,7 @@ class Ordeal:
     witness: Witness
     sight: Sight
     changes: Changes
+    ended: list[Child] = field(default_factory=list)
 
     @property
     def processes(self) -> Processes:
@@ -160,7 +161,7 @@ class Ordeal:
         while not is_so():
             if (left := within_s - (time.monotonic() - began)) <= 0:
                 raise Away(f"{what} was wanted within {within_s:g} s and is not so: {self.standing()}")
-            self.processes.tend(min(left, LOOK_AGAIN_S), self.changes.news)
+            self.ended += self.processes.tend(min(left, LOOK_AGAIN_S), self.changes.news)
             self.changes.forget()
         return time.monotonic() - began
 
@@ -246,7 +247,8 @@ class Ordeal:
         self.processes.stop_all()
         self.witness.written()
         folder = self.federation.folder
-        return judged(self.federation.ledger_file, folder / "homes", self.trace, folder / "judgement.json", earlier)
+        homes, report = folder / "homes", folder / "judgement.json"
+        return judged(self.federation.ledger_file, homes, report, trace=self.trace, earlier=earlier)
 
     def standing(self) -> str:
         """Where it stands, in a sentence for people."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +177,21 @@ def _waiting(outbox: Path) -> int:
         return 1
     finally:
         connection.close()
+
+
+def waiting_ids(homes: Path) -> set[bytes]:
+    """The updates that wait in the outboxes of the devices; of one that is being made, none."""
+    return {update for home in homes.iterdir() for update in _waiting_ids(home / "outbox.db")}
+
+
+def _waiting_ids(outbox: Path) -> list[bytes]:
+    if not outbox.exists():
+        return []
+    with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)) as connection:
+        try:
+            return [update for (update,) in connection.execute("SELECT id FROM waiting")]
+        except sqlite3.OperationalError:  # it is being made
+            return []
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:

@@ -6,11 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mizzle.envelope import unseal
+from mizzle.failpoints import failpoint
 from mizzle.messages import Charge
 from services.ledger import budgets, updates
 from services.ledger.budgets import Hold
 from services.ledger.updates import Row
-from services.privacy_accountant.charge import Bind, Refuse, lost, misdated, place
+from services.privacy_accountant.charge import Bind, Refuse, Sender, lost, misdated, place
 
 if TYPE_CHECKING:
     from mizzle.messages import Message, Refusal, Verdict, Window
@@ -30,8 +31,11 @@ def judged(page: Page, verdict: Verdict) -> tuple[Kind, list[Message]]:
         return "duplicate", [answer]
     update, found = verdict.update, page.window(verdict.update.window)
     named = found.window if found else None
-    has_sent = updates.has_sent(page.tx, page.federation, update.device, update.window)
-    decided = place(page.terms, verdict, named, page.standing(update.window), has_sent=has_sent)
+    sender = Sender(
+        is_invited=page.invites(update.window, update.device),
+        has_sent=updates.has_sent(page.tx, page.federation, update.device, update.window),
+    )
+    decided = place(page.terms, verdict, named, page.standing(update.window), sender)
     decided = _of_an_unknown_time(page, update.window) or decided
     return "first", _admitted(page, verdict, named, misdated(page.terms, unseal(verdict.sealed).epoch) or decided)
 
@@ -54,7 +58,8 @@ def reserve(page: Page, row: Row, bind: Bind, instead_of: int = 0) -> int | None
     """Reserve what an update costs its device in this window; all that is spent by then, or None if it may not be."""
     before = updates.weight_in(page.tx, page.federation, row.device, bind.window)
     hold = Hold(row.id, page.federation, row.device, bind.window, page.terms.loss(before, bind.weight))
-    return budgets.reserve(page.tx, hold, page.terms.limit, instead_of)
+    with failpoint("charge-reserve"):
+        return budgets.reserve(page.tx, hold, page.terms.limit, instead_of)
 
 
 def _of_an_unknown_time(page: Page, window: int) -> Refuse | None:

@@ -7,7 +7,6 @@ So a batch that is booked again after a crash changes nothing and says the same.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -22,6 +21,7 @@ from mizzle.messages import (
     Unauthenticated,
     Verdict,
 )
+from mizzle.transport import clock
 from services.ledger import deliveries, past
 from services.privacy_accountant import admission, closing, enrolment, opening, restoring
 from services.privacy_accountant.charge import terms_of
@@ -43,7 +43,7 @@ _log = structlog.get_logger()
 
 
 def book(
-    ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking], clock: Callable[[], float] = time.time
+    ledger: Ledger, ground: Ground, epoch: int, bookings: Sequence[Booking], now: Callable[[], int] = clock.now
 ) -> list[Message]:
     """Write the bookings in one transaction of the writer's `epoch`, and give what is to be said, in their order.
 
@@ -56,7 +56,7 @@ def book(
         return []
     said: list[Message] = []
     with ledger.write(epoch) as tx:
-        page = Page(tx, ground, terms_of(ground.plan, ground.epoch), round(clock() * 1000))
+        page = Page(tx, ground, terms_of(ground.plan, ground.epoch), now())
         tally = deliveries.begin(tx, page.federation)
         said += restoring.end_what_was_open(page)
         for booking in bookings:

@@ -107,14 +107,22 @@ class Standing:
     version: int = 0
 
 
+@dataclass(frozen=True)
+class Sender:
+    """What the ledger knows of a device in a window: it is in the cohort, and it has sent another update for it."""
+
+    is_invited: bool
+    has_sent: bool
+
+
 def place(
-    terms: Terms, verdict: Verdict, named: Window | None, standing: Standing, *, has_sent: bool
+    terms: Terms, verdict: Verdict, named: Window | None, standing: Standing, sender: Sender
 ) -> Bind | Wait | Refuse:
-    """Where an update counts that names the window `named`; `has_sent` if its device has sent another one for it."""
+    """Where an update of `sender` counts that names the window `named`."""
     update = verdict.update
     if named is None:
         return Refuse("unknown-window", f"no window {update.window} has been opened; the newest is {standing.last}")
-    misfit = _misfit(terms, update, named, has_sent=has_sent)
+    misfit = _misfit(terms, update, named, sender)
     if misfit is not None:
         return misfit
     decided = bound(terms.plan, named, standing)
@@ -246,16 +254,16 @@ def window_of(plan: Plan, number: int, base: ModelRef, opening: Opening, cohort:
     )
 
 
-def _misfit(terms: Terms, update: Update, named: Window, *, has_sent: bool) -> Refuse | None:
+def _misfit(terms: Terms, update: Update, named: Window, sender: Sender) -> Refuse | None:
     if update.plan != terms.digest:
         return Refuse("wrong-plan", f"made by plan {update.plan.hex()}, the federation's is {terms.digest.hex()}")
     if update.base != named.base.digest:
         return Refuse(
             "wrong-base", f"trained from {update.base.hex()}, the window's model is {named.base.digest.hex()}"
         )
-    if update.device not in named.cohort:
+    if not sender.is_invited:
         return Refuse("uninvited", f"{update.device} was not invited to window {named.number}")
-    if has_sent:
+    if sender.has_sent:
         return Refuse("second", f"{update.device} has sent another update for window {named.number}")
     return None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from mizzle.failpoints import failpoint
 from mizzle.messages import Counted, Rejection
 from services.ledger import blobs, budgets, releases, updates, windows
 from services.ledger.updates import Ending
@@ -90,8 +91,10 @@ def _released(page: Page, candidate: Candidate, attached: Mapping[bytes, bytes])
     release, aggregate = candidate.release, candidate.aggregate
     for body in attached.values():
         blobs.put(page.tx, body)
-    releases.insert_new(page.tx, page.federation, candidate, page.now)
-    budgets.settle(page.tx, [member.id for member in aggregate.members], release.version)
+    with failpoint("release-write"):
+        releases.insert_new(page.tx, page.federation, candidate, page.now)
+    with failpoint("charge-settle"):
+        budgets.settle(page.tx, [member.id for member in aggregate.members], release.version)
     windows.end(page.tx, page.federation, aggregate.window, release.version, page.now)
     page.audit(
         "window.released",

@@ -45,6 +45,7 @@ class Page:
     terms: Terms
     now: int
     _windows: dict[int, Found | None] = field(default_factory=dict, repr=False)
+    _cohorts: dict[int, frozenset[str]] = field(default_factory=dict, repr=False)
     _restorations: list[Restoration | None] = field(default_factory=list, repr=False)
     _strangers: Counter[str] = field(default_factory=Counter, repr=False)
 
@@ -64,6 +65,13 @@ class Page:
             self._windows[number] = windows.find(self.tx, self.federation, number)
         return self._windows[number]
 
+    def invites(self, number: int, device: str) -> bool:
+        """Whether the device is in the cohort of the window with this number: thousands may be, and each is asked."""
+        if number not in self._cohorts:
+            found = self.window(number)
+            self._cohorts[number] = frozenset(found.window.cohort) if found else frozenset()
+        return device in self._cohorts[number]
+
     def newest(self) -> Found | None:
         """The newest window; looked up once, until `forget_windows`."""
         if _NEWEST not in self._windows:
@@ -73,6 +81,7 @@ class Page:
     def forget_windows(self) -> None:
         """One was opened or has ended, or the ledger was found to be old: look again."""
         self._windows.clear()
+        self._cohorts.clear()
         self._restorations.clear()
 
     def restoration(self) -> Restoration | None:
@@ -125,8 +134,7 @@ class Page:
         Its receipt is made of what never changes, the update itself and its window: the same bytes however often.
         """
         known = past.find(self.tx, self.federation, update.device)
-        envelope = unseal(sealed)
-        if known is None or not known.has_ended(update.window, envelope.counter):
+        if known is None or not known.has_ended(update.window, (envelope := unseal(sealed)).counter):
             return None
         named = self.window(update.window)
         at = named.window.deadline if named else 0

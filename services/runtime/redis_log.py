@@ -56,12 +56,15 @@ if held[1] ~= epoch or held[2] ~= version then return {'fenced', held[1] or '', 
 local fields = {'version', string.format('%d', tonumber(version) + 1)}
 for _ = 1, tonumber(take()) do fields[#fields + 1] = 'state'; fields[#fields + 1] = take() end
 for _ = 1, tonumber(take()) do fields[#fields + 1] = 'cursor:' .. take(); fields[#fields + 1] = take() end
-local outputs = {}
+local outputs, looked = {}, {}
 for _ = 1, tonumber(take()) do outputs[#outputs + 1] = {KEYS[tonumber(take())], take(), tonumber(take())} end
 for _, output in ipairs(outputs) do
-  local kind = redis.call('TYPE', output[1]).ok
-  if kind ~= 'none' and kind ~= 'stream' then return {'type', output[1], kind} end
-  if not output[3] and redis.call('XLEN', output[1]) >= room then return {'full', output[1]} end
+  if not looked[output[1]] then
+    looked[output[1]] = true
+    local kind = redis.call('TYPE', output[1]).ok
+    if kind ~= 'none' and kind ~= 'stream' then return {'type', output[1], kind} end
+    if not output[3] and redis.call('XLEN', output[1]) >= room then return {'full', output[1]} end
+  end
 end
 redis.call('HSET', KEYS[1], unpack(fields))
 for _, output in ipairs(outputs) do
@@ -83,11 +86,14 @@ return {'done', fields[2]}
 
 # ARGV: room, then for each key its body and how many entries stay there, or nothing.
 _APPEND: Final = """
-local room = tonumber(ARGV[1])
+local room, looked = tonumber(ARGV[1]), {}
 for i = 1, #KEYS do
-  local kind, most = redis.call('TYPE', KEYS[i]).ok, tonumber(ARGV[2 * i + 1])
-  if kind ~= 'none' and kind ~= 'stream' then return {'type', KEYS[i], kind} end
-  if not most and redis.call('XLEN', KEYS[i]) >= room then return {'full', KEYS[i]} end
+  if not looked[KEYS[i]] then
+    looked[KEYS[i]] = true
+    local kind, most = redis.call('TYPE', KEYS[i]).ok, tonumber(ARGV[2 * i + 1])
+    if kind ~= 'none' and kind ~= 'stream' then return {'type', KEYS[i], kind} end
+    if not most and redis.call('XLEN', KEYS[i]) >= room then return {'full', KEYS[i]} end
+  end
 end
 for i = 1, #KEYS do
   local most = tonumber(ARGV[2 * i + 1])
@@ -261,8 +267,12 @@ class RedisLog:
 
     def holder(self) -> int:
         """The epoch that holds this hop's place now; 0 if nobody does."""
-        epoch: Any = self._ask(self._client.hget, self._space.place(self._hop.service), "epoch")
-        return int(epoch or 0)
+        return self.fence()[0]
+
+    def fence(self) -> tuple[int, int]:
+        """The epoch that holds this hop's place now, and the version of what is committed; zeros if nobody does."""
+        held: Any = self._ask(self._client.hmget, self._space.place(self._hop.service), "epoch", "version")
+        return int(held[0] or 0), int(held[1] or 0)
 
     def tries(self, entry: Entry) -> int:
         """How often this entry has been begun, this time included; it survives the reader's death."""

@@ -13,9 +13,9 @@ refused, what we remember is not so: everything in memory is thrown away and the
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_origin
 
@@ -25,6 +25,7 @@ import structlog
 
 from mizzle.codec import decode_between_services, encode
 from mizzle.errors import Away, Fenced, Misconfigured, Unreadable
+from mizzle.failpoints import failpoint
 from mizzle.messages import (
     Abandonment,
     Candidate,
@@ -41,17 +42,19 @@ from mizzle.messages import (
     refers_to,
 )
 from mizzle.moves import Ground, Moved, Tick, Told
+from mizzle.transport.clock import tick
 from mizzle.vocabulary import MOST_SENTENCE
 from services.ledger.engine import Damaged
 from services.pipeline import Hop, hears
 from services.runtime import about
 from services.runtime.about import in_hand
 from services.runtime.metrics import Meters
-from services.runtime.redis_log import Entry, Output, Place, RedisLog
+from services.runtime.redis_log import Entry, Output, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from services.runtime.log import Log
     from services.runtime.payloads import Spool
 
 S = TypeVar("S")
@@ -60,6 +63,7 @@ WAIT_MS: Final = 100
 MOST_TRIES: Final = 3
 TAKEN_ALONE: Final = "alone"
 PULSE_MS: Final = 1000
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 
 FROM_OUTSIDE: Final = (Enrolment, Presence, Decline, Received, Refusal, Unauthenticated, Verdict)
 
@@ -103,7 +107,7 @@ class Stores:
     `is_older_than` marks the ledger if it has not issued the epoch that it is asked of, and says whether it did.
     """
 
-    log: RedisLog
+    log: Log
     spool: Spool
     issue_epoch: Callable[[], int]
     facts: Callable[[], Iterable[Message]]
@@ -138,11 +142,18 @@ class _Work(Generic[S]):
 class Stage(Generic[S]):
     """One service at work."""
 
-    def __init__(
-        self, service: Service[S], ground: Ground, stores: Stores, batch: int, meters: Meters | None = None
+    def __init__(  # noqa: PLR0913  # the last two have good defaults
+        self,
+        service: Service[S],
+        ground: Ground,
+        stores: Stores,
+        batch: int,
+        meters: Meters | None = None,
+        *,
+        clock: Callable[[], Tick] = tick,
     ) -> None:
-        """A stage that has not begun: nothing is read or written yet."""
-        self._meters = meters or Meters()
+        """A stage that has not begun: nothing is read or written yet. `clock` gives it the time, and chance with it."""
+        self._meters, self._clock = meters or Meters(), clock
         self._service, self._ground, self._stores, self._batch = service, ground, stores, batch
         self._state: S = service.begin(ground)
         self._place = Place(epoch=0, version=0)
@@ -159,24 +170,37 @@ class Stage(Generic[S]):
             Fenced: a successor holds this place; this process has nothing left to do.
             Misconfigured: the ledger is older than what Redis knows.
         """
-        pause_s = 0.05
+        for pause_s in self.turns(stopping):
+            _pause(pause_s * random.uniform(0.5, 1.5), stopping)  # noqa: S311  # jitter, no secret
+
+    def turns(self, stopping: Callable[[], bool]) -> Iterator[float]:
+        """The same one turn at a time, for whoever has its own idea of time: after each, the seconds to wait.
+
+        Raises:
+            Fenced: as `run`.
+        """
+        pause_s = _FIRST_PAUSE_S
         while not stopping():
             try:
                 self._resume()
                 while not stopping():
                     self._turn()
-                    pause_s = 0.05
+                    pause_s = _FIRST_PAUSE_S
+                    yield 0.0
                 self._rest()
             except Away as away:
                 _log.warning("begin again", why=str(away), seconds=pause_s)
                 if isinstance(away, Fenced) and self._superseded():
                     raise
-                _pause(pause_s * random.uniform(0.5, 1.5), stopping)  # noqa: S311  # jitter, no secret
-                pause_s = min(5.0, 2 * pause_s)
+                yield pause_s
+                pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
 
     def _resume(self) -> None:
         in_hand(None)
-        self._place = self._taken(self._stores.issue_epoch())
+        with failpoint("epoch-issue"):
+            epoch = self._stores.issue_epoch()
+        with failpoint("place-take"):
+            self._place = self._taken(epoch)
         self._cursors = self._place.cursors
         self._uncommitted = 0
         self._careful = max(self._careful, self._service.hop.holds_back, self._batch)
@@ -278,14 +302,10 @@ class Stage(Generic[S]):
 
     def _take(self, entries: Sequence[Entry], tries: int) -> None:
         work = _Work(self._state)
-        for entry in entries:
-            message = decode_between_services(entry.body)
-            in_hand(message)
-            told = self._told(message)
-            work.take(self._service.step(self._ground, work.state, told), told, entry)
-        in_hand(None)
-        now = round(time.time() * 1000)
-        work.take(self._service.step(self._ground, work.state, Tick(now, os.urandom(32), tries)), None, None)
+        with failpoint("step") if entries else nullcontext():
+            self._fold(entries, work)
+        moment = replace(self._clock(), tries=tries)
+        work.take(self._service.step(self._ground, work.state, moment), None, None)
         cursors = {**self._cursors, **{entry.stream: entry.id for entry in entries}}
         self._uncommitted += len(entries)
         outputs = work.said or work.booked or work.kept
@@ -294,14 +314,23 @@ class Stage(Generic[S]):
             self._settle(work, cursors)
         self._state, self._cursors = work.state, cursors
         self._meters.took(entries)
-        self._beat(now)
+        self._beat(moment.now)
+
+    def _fold(self, entries: Sequence[Entry], work: _Work[S]) -> None:
+        for entry in entries:
+            message = decode_between_services(entry.body)
+            in_hand(message)
+            told = self._told(message)
+            work.take(self._service.step(self._ground, work.state, told), told, entry)
+        in_hand(None)
 
     def _settle(self, work: _Work[S], cursors: Mapping[str, str]) -> None:
         """First the blobs, then the ledger, then the world, then Redis: what a crash repeats is the same again."""
         self._keep(work.kept)
         said = list(work.said)
         if self._service.book is not None:
-            said += self._service.book(self._place.epoch, work.booked)
+            with failpoint("ledger-book") if work.booked else nullcontext():
+                said += self._service.book(self._place.epoch, work.booked)
         else:
             said += [booking.told.message for booking in work.booked]
         spoken = said
@@ -338,11 +367,13 @@ class Stage(Generic[S]):
         """Give the blobs to the store and hold them no longer: the state's bytes are about to need the room."""
         while blobs:
             blob = blobs.pop()
-            self._stores.spool.put_blob(hashlib.sha256(blob).digest(), blob)
+            with failpoint("blob-store"):
+                self._stores.spool.put_blob(hashlib.sha256(blob).digest(), blob)
 
     def _commit(self, state: S, cursors: Mapping[str, str], outputs: Sequence[Output] = ()) -> None:
         """Replace what is remembered; its bytes are not held on to, because we have the state itself."""
-        place = self._stores.log.commit(self._place, remembered(state), cursors, outputs)
+        with failpoint("stream-commit"):
+            place = self._stores.log.commit(self._place, remembered(state), cursors, outputs)
         self._place = replace(place, state=None)
 
     def _bury(self, entry: Entry, why: str) -> None:
@@ -370,12 +401,15 @@ class Stage(Generic[S]):
         return self._stores.blob(key) if body is None or not _is_whole(message, key, body) else body
 
     def _beat(self, now: int) -> None:
-        if now - self._beaten < PULSE_MS:
+        if 0 <= now - self._beaten < PULSE_MS:  # a clock that was set back a day must not silence us for one
             return
         self._beaten = now
-        # A loop that has nothing to commit would notice neither a successor nor a Redis that has forgotten.
-        if (holder := self._stores.log.holder()) != (ours := self._place.epoch):
-            raise Fenced(f"{self._service.hop.service} is held by epoch {holder or 'none'}, ours is {ours}")
+        # A loop that has nothing to commit would notice no successor, no Redis that has forgotten, and none that went
+        # back in time, whose next entries may have the ids of some that we have read.
+        epoch, version = self._stores.log.fence()
+        if (epoch, version) != (self._place.epoch, self._place.version):
+            held = f"{self._service.hop.service} is held by epoch {epoch or 'none'}, version {version}"
+            raise Fenced(f"{held}; ours are epoch {self._place.epoch}, version {self._place.version}")
         if self._service.is_well():
             self._stores.log.beat(now, self._cursors)
 

@@ -15,4 +15,4 @@ def test_a_hundred_devices_come_back_from_ten_seconds_away_with_every_update_and
     ran = suffer(devices=100, offline_s=10.0)
     assert complaints(ran) == []
     assert sum(count for kind, count in ran.outcomes.items() if kind.startswith("counted")) == 100
-    assert (ran.later, ran.verdict["lost"], ran.verdict["doubled"]) == (100, 0, 0)
+    assert (ran.later, ran.judgement.findings) == (100, ())

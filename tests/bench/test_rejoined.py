@@ -2,12 +2,16 @@
 
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from bench.machine import Machine
 from bench.rejoined import Comeback, Rejoined, complaints, figures
+from services.local.judgement import Judgement
 
 EVEN = Comeback(tuple(place / 2 for place in range(10)), promised_s=5.0)
+SOUND = Judgement(0, 0, 0, 0, (), {})
+WRONG = msgspec.structs.replace(SOUND, findings=({"code": "lost"},))
 RAN = Rejoined(
     devices=10,
     offline_s=20.0,
@@ -17,8 +21,7 @@ RAN = Rejoined(
     later=10,
     cpu_s={"broker": 0.125, "fleet-0": 0.5},
     peak_mb={"broker": 8.25, "fleet-0": 100.5},
-    verdict={"lost": 0},
-    verdict_status=0,
+    judgement=SOUND,
     machine=Machine(fsync_p50_ms=0.1234, load_average=1.5, idle_share=0.25),
 )
 
@@ -41,7 +44,13 @@ def test_an_outages_figures_are_these() -> None:
         "cpu_s": {"broker": 0.12, "fleet-0": 0.5},
         "peak_mb": {"broker": 8.2, "fleet-0": 100.5},
         "peak_mb_in_all": 108.8,
-        "verdict": {"lost": 0},
+        "judgement": {
+            "lost": 0,
+            "doubled": 0,
+            "receipts_without_ledger_row": 0,
+            "conservation_difference": 0,
+            "findings": 0,
+        },
         "fsync_p50_ms": 0.123,
         "load_average": 1.5,
         "idle_share": 0.25,
@@ -68,7 +77,7 @@ def test_a_straggler_makes_the_mean_lower_and_not_the_rush() -> None:
     ("wrong", "why"),
     [
         ({"outcomes": {"counted in window 1": 9}}, "10 updates waited through the outage, and 9 have a receipt"),
-        ({"verdict_status": 9}, "examples.judge finds the ledger or an outbox wrong, see verdict: status 9"),
+        ({"judgement": WRONG}, "the judge finds 1 things wrong with the ledger or an outbox"),
         ({"comeback": Comeback((), 5.0)}, "10 devices were to come back, and 0 connections came"),
     ],
 )

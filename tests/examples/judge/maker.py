@@ -47,6 +47,10 @@ LEDGER: Final = {
     "deliveries": "federation kind count",
     "audit": "seq federation at actor action subject body previous hash",
     "leases": "name epoch holder issued_at",
+    "past_updates": "federation named_window outcome reason version count",
+    "past_devices": "federation device named_window mark ended settled",
+    "restorations": "federation number at why version window closed_at resumed_at because base_version",
+    "surcharges": "federation device restoration loss",
 }
 OUTBOX: Final = {
     "waiting": "number id window at sealed payload",
@@ -120,6 +124,8 @@ class World:
     ledger: Tables = field(default_factory=lambda: {table: [] for table in LEDGER})
     homes: dict[str, Tables] = field(default_factory=dict)
     trace: list[Row] = field(default_factory=list)
+    plan: bytes = PLAN
+    aliases: dict[int, int] = field(default_factory=dict)  # versions under which a restored ledger went on
 
     def row(self, table: str, **wanted: object) -> Row:
         """The one row of the ledger that has these values."""
@@ -159,7 +165,7 @@ def chain(world: World) -> None:
 
 
 def balance(world: World) -> None:
-    """Make the budgets the sums of the charges."""
+    """Make the budgets the sums of the charges, of what was cleaned up, and of surcharges."""
     world.ledger["budgets"] = [
         {"device": device, **{state: total(world, device, state) for state in ("settled", "reserved")}}
         for device in DEVICES
@@ -167,8 +173,11 @@ def balance(world: World) -> None:
 
 
 def total(world: World, device: str, state: str) -> int:
-    charges = world.ledger["charges"]
-    return sum(one["loss"] for one in charges if (one["device"], one["state"]) == (device, state))
+    charges = [one["loss"] for one in world.ledger["charges"] if (one["device"], one["state"]) == (device, state)]
+    if state == "reserved":
+        return sum(charges)
+    past = [one["settled"] for one in world.ledger["past_devices"] if one["device"] == device]
+    return sum(charges + past + [one["loss"] for one in world.ledger["surcharges"] if one["device"] == device])
 
 
 def keep(world: World, body: bytes) -> bytes:
@@ -179,7 +188,13 @@ def keep(world: World, body: bytes) -> bytes:
 def found(world: World) -> None:
     model = keep(world, b"model 0".ljust(80))
     world.ledger["federations"] = [
-        {"federation": FEDERATION, "ledger": "5081a7c6", "epoch": 0, "plan_digest": digest(PLAN), "plan": PLAN}
+        {
+            "federation": FEDERATION,
+            "ledger": "5081a7c6",
+            "epoch": 0,
+            "plan_digest": digest(world.plan),
+            "plan": world.plan,
+        }
         | {"model_digest": model, "created_at": NOON, "halted": None, "halted_why": None, "halted_at": None}
     ]
     for role in ("receipt", "invitation", "release"):
@@ -201,8 +216,8 @@ def enrol(world: World, device: str) -> None:
 
 def open_window(world: World, number: int, base: int, cohort: tuple[str, ...]) -> None:
     model = world.ledger["federations"][0]["model_digest"]
-    if base:
-        model = world.row("releases", version=base)["model_digest"]
+    if world.aliases.get(base, base):
+        model = world.row("releases", version=world.aliases.get(base, base))["model_digest"]
     body = {"type": "window.v1", "number": number, "base": {"version": base, "digest": model, "size": 80}}
     body |= {"cohort": list(cohort), "goal": 3, "quorum": 2, "most": 6, "deadline": NOON + number}
     body |= {"seed": digest(b"%d" % number), "bound": BOUND, "weight_cap": 64, "optimizer": None}
@@ -220,7 +235,7 @@ def send(world: World, device: str, window: int, counter: int | None = None) -> 
     """The device makes an update, keeps it and sends it."""
     base = msgpack.unpackb(world.row("windows", number=window)["body"])["base"]["digest"]
     message = {"type": "update.v1", "federation": FEDERATION, "device": device, "window": window, "base": base}
-    message |= {"plan": digest(PLAN), "nonce": bytes(16), "payload": {"digest": digest(b"payload"), "size": 7}}
+    message |= {"plan": digest(world.plan), "nonce": bytes(16), "payload": {"digest": digest(b"payload"), "size": 7}}
     log = world.homes[device]
     number = len(log["sent"]) + 1
     sealed = seal(device, "update", message, number if counter is None else counter)
@@ -231,6 +246,10 @@ def send(world: World, device: str, window: int, counter: int | None = None) -> 
     return kept
 
 
+def price(weight: int) -> int:
+    return -(-((weight * BOUND) ** 2 * 2**32) // SIGMA**2)
+
+
 def admit(world: World, device: str, kept: Row, window: int, staleness: int = 0) -> None:
     weight = {0: 64, 1: 45}[staleness]
     world.ledger["updates"].append(
@@ -238,8 +257,7 @@ def admit(world: World, device: str, kept: Row, window: int, staleness: int = 0)
         | {"window": window, "staleness": staleness, "weight": weight, "sealed": kept["sealed"], "decided_by": "norm"}
         | {"admitted_at": NOON, "outcome": "open", "reason": None, "version": None, "receipt": None, "ended_at": None}
     )
-    loss = -(-((weight * BOUND) ** 2 * 2**32) // SIGMA**2)
-    charge = {"update": kept["id"], "federation": FEDERATION, "device": device, "window": window, "loss": loss}
+    charge = {"update": kept["id"], "federation": FEDERATION, "device": device, "window": window, "loss": price(weight)}
     world.ledger["charges"].append({**charge, "state": "reserved", "version": None})
     world.ledger["deliveries"][0]["count"] += 1
 
@@ -306,7 +324,7 @@ def sign(world: World, version: int, **other: object) -> None:
     row = world.row("releases", version=version)
     before = [one for one in world.ledger["releases"] if one["version"] < version]
     said = {"schema": 1, "federation": FEDERATION, "version": version, "window": row["window"]}
-    said |= {"members": row["members"], "plan": digest(PLAN).hex()}
+    said |= {"members": row["members"], "plan": digest(world.plan).hex()}
     said |= {"model": {"digest": row["model_digest"].hex(), "size": 80, "format": "safetensors"}}
     said |= {"previous": before[-1]["manifest_digest"].hex() if before else None}
     said |= {"privacy": {"epsilon": 50.0, "delta": 1e-5, "sentence": "for one device"}}
@@ -354,14 +372,16 @@ def world(versions: tuple[int, int] = (1, 2)) -> World:
 
 def _tables(path: Path, columns: dict[str, str], tables: Tables) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path)) as line:
-        for table, names in columns.items():
+    with closing(sqlite3.connect(path, isolation_level=None)) as line:
+        line.execute("PRAGMA synchronous = OFF")  # nobody needs this file after a loss of power
+        line.execute("BEGIN")
+        for table, names in ((table, names) for table, names in columns.items() if table in tables):
             listed = [f'"{name}"' for name in names.split()]
             line.execute(f'CREATE TABLE "{table}" ({", ".join(listed)})')
             places = ", ".join("?" * len(listed))
             rows = [[row[name] for name in names.split()] for row in tables[table]]
             line.executemany(f'INSERT INTO "{table}" VALUES ({places})', rows)  # noqa: S608  # our own names
-        line.commit()
+        line.execute("COMMIT")
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,12 @@ def test_a_row_moved_to_another_window_is_found(tmp_path: Path) -> None:
     """What was signed says where it belongs."""
     made = world()
     made.update("pump-1", 4)["named_window"] = 3
-    assert codes(made, tmp_path) == ["conservation-window", "conservation-window", "header-differs"]
+    assert codes(made, tmp_path) == [
+        "conservation-window",
+        "conservation-window",
+        "header-differs",
+        "staleness-differs",
+    ]
 
 
 def test_a_header_that_the_device_did_not_sign_is_found(tmp_path: Path) -> None:
@@ -172,7 +177,7 @@ def test_an_identity_for_another_key_is_found(tmp_path: Path) -> None:
 def test_an_open_update_in_a_window_that_has_ended_is_found(tmp_path: Path) -> None:
     made = world()
     made.update("pump-1", 4)["window"] = 2
-    assert codes(made, tmp_path) == ["open-after-end"]
+    assert codes(made, tmp_path) == ["open-after-end", "staleness-differs"]
 
 
 def test_an_update_abandoned_with_a_window_that_was_not_is_found(tmp_path: Path) -> None:
@@ -185,13 +190,13 @@ def test_an_update_abandoned_with_a_window_that_was_not_is_found(tmp_path: Path)
 def test_a_staleness_that_its_weight_does_not_show_is_found(tmp_path: Path) -> None:
     made = world()
     made.update("pump-4", 2)["staleness"] = 2
-    assert codes(made, tmp_path) == ["weight-unearned"]
+    assert codes(made, tmp_path) == ["staleness-differs", "weight-unearned"]
 
 
 def test_what_is_counted_beyond_the_plans_staleness_is_found(tmp_path: Path) -> None:
     made = world()
     made.update("pump-4", 2)["staleness"] = 3
-    assert codes(made, tmp_path) == ["counted-unfit", "weight-unearned"]
+    assert codes(made, tmp_path) == ["counted-unfit", "staleness-differs", "weight-unearned"]
 
 
 def test_an_update_that_was_not_invited_is_found(tmp_path: Path) -> None:

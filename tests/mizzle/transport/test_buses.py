@@ -94,6 +94,16 @@ class TestBus:
             gateway.publish(self.receipts, body)
         assert [heard.next(Arrived).body for _ in bodies] == bodies
 
+    def test_short_and_long_messages_arrive_as_they_were_published(self) -> None:
+        """What is written together may be cut anywhere, and what is read together may begin and end anywhere."""
+        _, heard = self.reader()
+        bodies = [bytes([index]) * (index % 7 * 9_000) for index in range(120)]
+        gateway, told = self.gateway()
+        for body in bodies:
+            gateway.publish(self.receipts, body)
+        assert [heard.next(Arrived).body for _ in bodies] == bodies
+        assert {told.next(Sent).reason for _ in bodies} == {0}
+
     def test_a_retained_message_reaches_a_late_reader_and_says_so(self) -> None:
         gateway, told = self.gateway()
         state = topics.state(self.federation)

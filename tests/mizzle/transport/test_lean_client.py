@@ -1,15 +1,16 @@
 """Of a PUBLISH the topic, the id and the body are read; whatever stands beside them harms nobody."""
 
+import itertools
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mizzle import topics
 from mizzle.topics import Up
 from mizzle.transport.bus import Arrived, Connected
-from mizzle.transport.lean_client import Publish, read
+from mizzle.transport.lean_client import READS_AT_ONCE, Incoming, Publish, read
 from mizzle.transport.mqtt_bus import MqttBus
 from services.local.broker import Broker
 from tests import wire
@@ -39,6 +40,66 @@ def test_at_qos_0_there_is_no_id() -> None:
 
 def test_a_topic_that_is_no_text_is_heard_all_the_same() -> None:
     assert read(0x30, b"\0\2\xff/\0").topic == "\ufffd/"
+
+
+def told(incoming: Incoming, piece: bytes) -> list[tuple[int, bytes]]:
+    """The packets that are whole once this has come, all of it at once or as much as there is room for."""
+    found, left = [], piece
+
+    def recv_into(room: memoryview) -> int:
+        nonlocal left
+        count = min(len(room), len(left))
+        room[:count], left = left[:count], left[count:]
+        return count
+
+    while left:
+        assert incoming.fill(recv_into) > 0
+        while (came := incoming.packet()) is not None:
+            found.append((came[0], bytes(came[1])))
+    return found
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.tuples(st.sampled_from([0x32, 0x40, 0x20]), st.integers(0, 200_000)), max_size=12),
+    st.lists(st.integers(1, 150_000), min_size=1, max_size=20),
+)
+def test_packets_are_whole_whatever_pieces_they_come_in(packets: list[tuple[int, int]], cuts: list[int]) -> None:
+    wanted = [(first, bytes([index]) * size) for index, (first, size) in enumerate(packets)]
+    stream = b"".join(bytes([first]) + wire.number(len(body)) + body for first, body in wanted)
+    incoming, found, at = Incoming(), [], 0
+    for cut in itertools.cycle(cuts):
+        if at >= len(stream):
+            break
+        found += told(incoming, stream[at : at + cut])
+        at += cut
+    assert found == wanted
+
+
+def test_packets_are_whole_if_each_byte_comes_alone() -> None:
+    incoming = Incoming()
+    stream = b"".join(bytes([0x40]) + wire.number(size) + bytes(size) for size in (0, 2, 130, 300))
+    pieces = [told(incoming, stream[at : at + 1]) for at in range(len(stream))]
+    assert [len(body) for found in pieces for _, body in found] == [0, 2, 130, 300]
+
+
+def test_a_length_alone_takes_no_room() -> None:
+    """A packet may claim 256 MB: there is never more room for the rest of it than has come."""
+    incoming, offered = Incoming(), []
+
+    def recv_into(room: memoryview) -> int:
+        offered.append(len(room))
+        return 100
+
+    assert told(incoming, bytes([0x32]) + wire.number(2**28 - 1)) == []
+    for _ in range(3 * READS_AT_ONCE // 100):
+        incoming.fill(recv_into)
+    assert all(room <= max(READS_AT_ONCE, 5 + 100 * fills) for fills, room in enumerate(offered))
+
+
+def test_a_length_that_goes_on_for_ever_is_none() -> None:
+    with pytest.raises(ValueError, match="four bytes"):
+        told(Incoming(), b"\x32\xff\xff\xff\xff\x01")
 
 
 @pytest.mark.parametrize("name", BESIDE)

@@ -256,10 +256,11 @@ def test_a_sum_that_was_stored_goes_on_as_if_it_never_had_been(before: tuple[Tol
 def test_a_window_holds_only_the_sums_that_its_updates_need(
     told: tuple[Told, ...], on: Ground, sums: tuple[bool, bool]
 ) -> None:
-    """Each is as long as the model, and is stored again and again."""
-    gathering = gathered(*told, on=on).state.gathering
+    """Each is as long as the model, and is stored again and again, behind a tick."""
+    gathering = gathered(*told, tick(1), on=on).state.gathering
     assert gathering is not None
     assert (gathering.rotated is not None, gathering.plain is not None) == sums
+    assert (gathering.near, gathering.reach) == (None, 0)
 
 
 def test_a_charge_without_its_payload_waits_until_it_comes_again() -> None:

@@ -45,6 +45,13 @@ def test_a_clock_that_is_set_back_gives_nothing_and_takes_nothing() -> None:
     assert spent(allowances, 1, 10**12 + 1000) == ["fair"]
 
 
+def test_after_a_clock_was_set_back_a_device_is_given_as_much_a_second_as_before() -> None:
+    allowances = Allowances(at_once=2, a_second=1)
+    assert spent(allowances, 3, 10**12) == ["fair", "fair", "too much"]
+    assert spent(allowances, 1, 0) == ["too much"]
+    assert spent(allowances, 2, 1000) == ["fair", "too much"]
+
+
 def test_only_so_many_devices_are_known_and_the_one_silent_for_longest_is_forgotten() -> None:
     allowances = Allowances(at_once=1, a_second=1, most_known=2)
     spent(allowances, 2, 5000, "one")

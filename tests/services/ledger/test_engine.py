@@ -1,6 +1,8 @@
 """The ledger's file: durable, one writer at a time, and readers never wait."""
 
+import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from sqlalchemy import Engine, column, insert, table, text
 from sqlalchemy.exc import IntegrityError
 
 from mizzle.errors import Away, Misconfigured
-from services.ledger.engine import Damaged, connect, reading, writing
+from services.ledger.engine import Damaged, checkpoint, connect, reading, writing
 from services.ledger.ledger import Ledger
 
 
@@ -53,6 +55,28 @@ def test_a_reader_sees_what_was_committed_and_does_not_wait(engine: Engine) -> N
         tx.execute(text("INSERT INTO t VALUES (1)"))
         assert xs(engine) == []
     assert xs(engine) == [1]
+
+
+def test_a_checkpoint_folds_what_is_committed_into_the_file(engine: Engine, tmp_path: Path) -> None:
+    def in_the_file_alone() -> list[tuple[int]]:
+        alone = Path(shutil.copy(tmp_path / "ledger.db", tmp_path / "alone.db"))
+        with closing(sqlite3.connect(alone)) as line:
+            return line.execute("SELECT x FROM t").fetchall()
+
+    checkpoint(engine)
+    write_twice(engine, "t")
+    assert in_the_file_alone() == []
+    checkpoint(engine)
+    assert in_the_file_alone() == [(1,), (1,)]
+
+
+def test_a_checkpoint_waits_for_no_reader(engine: Engine) -> None:
+    with reading(engine) as tx:
+        assert tx.execute(text("SELECT count(*) FROM t")).scalar() == 0
+        write_twice(engine, "t")
+        checkpoint(engine)
+        assert tx.execute(text("SELECT count(*) FROM t")).scalar() == 0
+    assert xs(engine) == [1, 1]
 
 
 def test_a_view_stays_as_it_was(engine: Engine) -> None:

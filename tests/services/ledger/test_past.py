@@ -26,7 +26,7 @@ def ours(tmp_path: Path) -> Federation:
 
 def booked(ours: Federation, days: float, *messages: Message) -> list[Message]:
     """What the accountant says, so many days after now."""
-    at = time.time() + days * 86_400
+    at = round((time.time() + days * 86_400) * 1000)
     return book(ours.ledger, ours.ground, ours.epoch, [ours.booking(message) for message in messages], lambda: at)
 
 
@@ -156,7 +156,7 @@ def test_a_year_of_windows_leaves_a_bounded_ledger(tmp_path: Path) -> None:
         booked(ours, 7 * week, *verdicts)
         candidate, attached = ours.candidate(window, verdicts)
         booking = ours.booking(candidate, attached)
-        book(ours.ledger, ours.ground, ours.epoch, [booking], partial(float, time.time() + 7 * week * 86_400))
+        book(ours.ledger, ours.ground, ours.epoch, [booking], partial(round, (time.time() + 7 * week * 86_400) * 1000))
         assert len(ours.rows(UPDATES)) <= 9
         assert counted(ours).difference == 0
     assert counted(ours).outcomes == {"counted": 156}

@@ -152,7 +152,7 @@ def judged_again(past: Lived, folder: Path, wound: str) -> Judgement:
     with closing(sqlite3.connect(there / "ledger.db")) as ledger:
         ledger.execute(wound)
         ledger.commit()
-    return judged(there / "ledger.db", there / "homes", there / "trace.jsonl", folder / "judgement.json")
+    return judged(there / "ledger.db", there / "homes", folder / "judgement.json", trace=there / "trace.jsonl")
 
 
 def need_mosquitto() -> None:

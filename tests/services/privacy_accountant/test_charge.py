@@ -14,6 +14,7 @@ from mizzle.moves import Ground, Tick, Told
 from services.privacy_accountant.charge import (
     Bind,
     Refuse,
+    Sender,
     Standing,
     State,
     Wait,
@@ -56,7 +57,8 @@ def verdict(
 def placed(
     what: Verdict, named: Window | None = WINDOW, standing: Standing = OPEN, *, has_sent: bool = False
 ) -> Bind | Wait | Refuse:
-    return place(terms_of(PLAN), what, named, standing, has_sent=has_sent)
+    is_invited = named is not None and what.update.device in named.cohort
+    return place(terms_of(PLAN), what, named, standing, Sender(is_invited, has_sent))
 
 
 def reason(decided: Bind | Wait | Refuse) -> str:

@@ -19,6 +19,7 @@ from mizzle.messages import (
     Release,
     Window,
 )
+from mizzle.transport.clock import now
 from services.ledger import audit, updates
 from services.ledger.engine import reading
 from services.ledger.tables import AUDIT, BUDGETS, CHARGES, RELEASES, UPDATES, WINDOWS
@@ -236,7 +237,7 @@ def test_the_payload_of_a_member_that_has_ended_is_kept_until_its_window_has(our
     window, verdicts = ours.filled()
     out, *rest = verdicts
     with ours.ledger.write(ours.epoch) as tx:
-        updates.end(tx, out.id, updates.Ending("refused", b"receipt", 1, "quarantined"))
+        updates.end(tx, out.id, updates.Ending("refused", b"receipt", now(), "quarantined"))
     assert ends(ours.book(out)) == [None]
     assert ours.ledger.unneeded([one.id for one in verdicts]) == set()
     rejected, attached = ours.candidate(window, verdicts)

@@ -108,6 +108,17 @@ def test_what_a_kill_left_half_written_is_swept_and_its_room_is_free(tmp_path: P
     spool.put(TWO, bytes(90))
 
 
+def test_what_was_written_before_the_machine_was_started_again_is_not_believed(tmp_path: Path) -> None:
+    """A loss of power may have left other bytes of the same length: the device still has them, and is asked."""
+    spool = Spool(tmp_path, 100)
+    spool.sweep_unfinished("the first boot")
+    spool.put(ONE, b"payload")
+    spool.sweep_unfinished("the first boot")
+    assert spool.get(ONE) == b"payload"
+    spool.sweep_unfinished("the second boot")
+    assert (spool.get(ONE), spool.payloads()) == (None, [])
+
+
 def test_a_payload_has_its_size_and_one_that_is_not_there_has_none(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 100)
     spool.put(ONE, b"levels")

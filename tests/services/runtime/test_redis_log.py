@@ -128,7 +128,7 @@ def test_a_commit_of_an_older_epoch_is_fenced(redis_url: str) -> None:
     second.take(2)
     with pytest.raises(Fenced, match="epoch 2, version 2"):
         first.commit(old, b"late", BEFORE, [Output("booked", b"x")])
-    assert (first.holder(), bodies(redis_url, "booked")) == (2, [])
+    assert (first.holder(), first.fence(), bodies(redis_url, "booked")) == (2, (2, 2), [])
 
 
 def test_a_place_is_not_taken_back_by_an_older_epoch(redis_url: str) -> None:
@@ -143,7 +143,7 @@ def test_a_redis_that_has_forgotten_fences_who_remembers(redis_url: str) -> None
     connected(redis_url).flushall()
     with pytest.raises(Fenced, match="epoch none, version none"):
         ours.commit(place, b"state", BEFORE)
-    assert ours.holder() == 0
+    assert (ours.holder(), ours.fence()) == (0, (0, 0))
 
 
 def test_a_redis_that_has_forgotten_fences_by_the_epoch_alone_where_the_versions_are_the_same(redis_url: str) -> None:

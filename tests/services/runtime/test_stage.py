@@ -518,6 +518,31 @@ def test_a_redis_that_has_forgotten_everything_is_begun_again(bench: Bench) -> N
     assert bench.stored().heard == ["window 2"]
 
 
+def test_a_redis_that_went_back_in_time_is_begun_again_even_if_there_is_nothing_to_do(bench: Bench) -> None:
+    """Found by tests/exploration: the releaser waited for ever for an aggregate that it had read."""
+    client: Any = connected(bench.grounds.redis_url)
+    (message,) = bench.receive(1)
+    turns, copy, back = iter(range(TIMES)), dict[bytes, bytes](), list[bool]()
+
+    def went_back() -> bool:
+        match next(turns):
+            case 0:
+                return False
+            case 1:  # it has begun, and read nothing yet
+                copy.update({key: client.dump(key) for key in client.keys("*")})
+            case 5:
+                assert bench.said("judged") == [verdict(message)]
+                client.flushall()
+                for key, body in copy.items():
+                    client.restore(key, 0, body)
+                assert bench.said("judged") == []
+                back.append(True)
+        return bool(back) and bench.said("judged") == [verdict(message)]
+
+    bench.stage().run(went_back)
+    assert bench.said("judged") == [verdict(message)]
+
+
 def test_a_pulse_is_felt_only_while_the_service_is_well(bench: Bench) -> None:
     log = bench.grounds.log("anomaly_detector")
     bench.receive(1)

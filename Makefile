@@ -43,7 +43,7 @@ chaos chaos-quick:
 	done; \
 	if [ -n "$$failed" ]; then echo "chaos failed with seed$$failed" >&2; exit 1; fi
 
-matrix: $(STAMP)  ## every cell of the fault matrix, with stops of a real minute: 20 minutes; full disks want root
+matrix: $(STAMP)  ## every cell of the fault matrix, with stops of a real minute: 8 minutes; full disks want root
 	MIZZLE_MATRIX=1 MIZZLE_MATRIX_STOP_S=60 $(PYTHON) -m pytest -n 2 --dist worksteal tests/chaos $(ARGS)
 
 bench: $(STAMP)  ## what an update costs the servers: at most three times the least that it can cost: ARGS="--json FILE"

@@ -261,6 +261,13 @@ def test_an_update_of_a_release_that_stands_is_missed_beside_the_ledger_that_was
     assert "outcome-changed" in codes(made, tmp_path, earlier=lost())
 
 
+def test_an_end_that_is_another_is_found_beside_the_ledger_that_was_lost(tmp_path: Path) -> None:
+    made = resumed()
+    row = made.update("pump-1", 2)
+    row["receipt"] = receipt(row, {"outcome": "abandoned", "window": 2, "note": "again"})
+    assert "outcome-changed" in codes(made, tmp_path, earlier=lost())
+
+
 def test_a_device_that_did_not_pay_is_found_beside_the_ledger_that_was_lost(tmp_path: Path) -> None:
     made = resumed()
     made.row("budgets", device="pump-2")["settled"] = 0

@@ -4,7 +4,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from examples.judge.books import Memory
 from examples.judge.evidence import gathered
+from examples.judge.past import has_ended
 from examples.judge.verdict import verdict
 from tests.examples.judge.aging import buffered, memory, tidied, tidy, told_again
 from tests.examples.judge.maker import NOON, Row, World, balance, codes, judged, receipt, say, sign, world, written
@@ -150,11 +152,28 @@ def test_more_receipts_than_were_cleaned_up_are_found(tmp_path: Path) -> None:
 
 
 def test_a_receipt_that_its_releases_list_does_not_name_is_found(tmp_path: Path) -> None:
-    made = tidied()
-    row = world().update("pump-1", 1) | {"id": bytes(32)}
+    """Though its device lost the one that it had, and the counts have room for this one."""
+    made = silent(tidied(), "pump-3", 1)
+    row = world().update("pump-3", 1) | {"id": bytes(32)}
     counted = {"outcome": "counted", "release": 1, "window": 1, "weight": 64}
-    say(made, "to/pump-1/receipt", receipt(row, counted))
+    say(made, "to/pump-3/receipt", receipt(row, counted))
     assert codes(made, tmp_path) == ["receipt-without-row"]
+
+
+def test_what_lies_further_back_than_the_bitmap_has_ended() -> None:
+    remembered = Memory("pumps", "pump-1", named_window=7, mark=10_000, ended=b"\x01", settled=0)
+    assert [has_ended(remembered, counter, 7) for counter in (10_000, 9_999, 1_808, 1_807)] == [
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_what_names_a_newer_window_has_not_ended() -> None:
+    """A device that begins again at lower counters under its key is heard."""
+    remembered = Memory("pumps", "pump-1", named_window=7, mark=10_000, ended=b"\x01", settled=0)
+    assert [has_ended(remembered, counter, 8) for counter in (10_000, 1)] == [False, False]
 
 
 def test_marks_that_are_text_and_not_even_that_are_found(tmp_path: Path) -> None:

@@ -207,6 +207,12 @@ def test_a_receipt_for_a_release_that_is_not_lost_needs_its_row(tmp_path: Path) 
     assert codes(made, tmp_path) == ["receipt-without-row"]
 
 
+def test_another_receipt_of_an_update_that_was_not_lost_is_found(tmp_path: Path) -> None:
+    made = resumed()
+    say(made, "to/pump-1/receipt", receipt(made.update("pump-1", 1), {"outcome": "abandoned", "window": 1}))
+    assert codes(made, tmp_path) == ["receipt-differs", "receipt-says-otherwise"]
+
+
 def test_a_receipt_for_a_window_after_the_newest_needs_its_row(tmp_path: Path) -> None:
     made = resumed()
     row = world().update("pump-1", 1) | {"id": bytes(32), "named_window": 6}
@@ -252,6 +258,13 @@ def test_an_update_of_a_release_that_stands_is_missed_beside_the_ledger_that_was
     made = resumed()
     made.ledger["charges"].remove(made.charge("pump-2", 1))
     made.ledger["updates"].remove(made.update("pump-2", 1))
+    assert "outcome-changed" in codes(made, tmp_path, earlier=lost())
+
+
+def test_an_end_that_is_another_is_found_beside_the_ledger_that_was_lost(tmp_path: Path) -> None:
+    made = resumed()
+    row = made.update("pump-1", 2)
+    row["receipt"] = receipt(row, {"outcome": "abandoned", "window": 2, "note": "again"})
     assert "outcome-changed" in codes(made, tmp_path, earlier=lost())
 
 

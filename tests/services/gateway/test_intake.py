@@ -2,6 +2,8 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from mizzle.transport.bus import AckToken, Arrived
 from services.gateway.intake import Inbox
 
@@ -15,8 +17,11 @@ def came(number: int) -> Arrived:
 def test_a_batch_waits_until_it_is_full() -> None:
     inbox = Inbox(most=3, linger_s=PATIENCE_S)
     with ThreadPoolExecutor(1) as reader:
+        inbox.listen(came(0))
         taken = reader.submit(inbox.next, PATIENCE_S)
-        for number in range(4):
+        with pytest.raises(TimeoutError):
+            taken.result(0.1)
+        for number in (1, 2, 3):
             inbox.listen(came(number))
         assert taken.result(PATIENCE_S) == [came(0), came(1), came(2)]
 

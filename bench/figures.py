@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from bench.run import Ran
     from bench.yardstick import Bare
 
-MOST_RATIO: Final = 3.0
+MOST_RATIO: Final = 2.0
 """The goal: the server's processor time for an update is at most so many times that of the yardstick."""
 
 MOST_GROWTH: Final = 1.04

@@ -2,14 +2,19 @@
 
 The limits come first because a few bytes of msgpack can claim gigabytes (FACTS 19); types, bounds and unknown fields
 are then the business of `mizzle.messages` alone.
+
+Nearly all bytes that come are those that we would write ourselves. Of a message without lists they are read in one go,
+and written again: if the same bytes come of it, nothing was in them but the message, no key twice and no claim of what
+is not there (ADR 22). All others are read as above, so what is taken and what is refused, and why, is the same.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from functools import cache
 from typing import Any, Final, TypeVar, get_args
 
 import msgpack
 import msgspec
+from msgspec import inspect
 
 from mizzle.errors import Oversized, Unreadable
 from mizzle.messages import BetweenServices, FromDevice, Hint, Message, ToDevice
@@ -21,6 +26,10 @@ M = TypeVar("M")
 
 _LIMITS: Final = {"max_ext_len": 0, "max_str_len": 4096, "max_bin_len": 64 * 1024, "max_map_len": 64}
 _encode = msgspec.msgpack.Encoder().encode
+
+_TYPE: Final = b"\xa4type"
+_TAG: Final = 1 + len(_TYPE)
+"""Where a message that we wrote has its tag: behind the map's first byte and the first key."""
 
 
 def encode(message: Message) -> bytes:
@@ -38,6 +47,12 @@ def decode(body: bytes, kind: type[M], most: int = MOST_BYTES) -> M:
     if len(body) > most:
         text = f"a message is at most {most} bytes long, got {len(body)}"
         raise Oversized(text)
+    ours = _as_we_write_it(body, kind)
+    return read_within_limits(body, kind) if ours is None else ours
+
+
+def read_within_limits(body: bytes, kind: type[M]) -> M:
+    """The message of type `kind` in whatever bytes; raises as `decode` does."""
     tree = _unpack(body)
     try:
         return msgspec.convert(tree, _named(tree["type"], kind), strict=True, builtin_types=(bytes,))
@@ -64,6 +79,54 @@ def decode_hint(body: bytes) -> Hint:
 def decode_between_services(body: bytes) -> BetweenServices:
     """What one service said to another; raises as `decode` does."""
     return decode(body, BetweenServices)  # type: ignore[arg-type]  # as above
+
+
+def _as_we_write_it(body: bytes, kind: type[M]) -> M | None:
+    """The message of type `kind`, if it has no lists and these are exactly the bytes that `encode` makes of it."""
+    if body[1:_TAG] != _TYPE or len(body) == _TAG:
+        return None
+    read = _at_once(kind).get(body[_TAG : _TAG + 1 + (body[_TAG] & 0x1F)])  # type: ignore[arg-type]  # can be hashed
+    if read is None:
+        return None
+    try:
+        message: Any = read(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return message if _encode(message) == body else None
+
+
+@cache
+def _at_once(kind: Hashable) -> dict[bytes, Callable[[bytes], Any]]:
+    """How to read those messages of the union that have no lists, by the bytes of their tags."""
+    return {
+        msgspec.msgpack.encode(tag): msgspec.msgpack.Decoder(member).decode
+        for tag, member in _by_name(kind).items()
+        if is_flat(inspect.type_info(member))
+    }
+
+
+def is_flat(kind: inspect.Type) -> bool:
+    """Whether nothing of this type has others of any number in it: bytes cannot claim that there are more than are."""
+    match kind:
+        case inspect.StructType(fields=fields):
+            return all(is_flat(field.type) for field in fields)
+        case inspect.UnionType(types=types):
+            return all(map(is_flat, types))
+        case inspect.Metadata(type=inner):
+            return is_flat(inner)
+        case _:
+            return isinstance(kind, _FLAT)
+
+
+_FLAT: Final = (
+    inspect.IntType,
+    inspect.FloatType,
+    inspect.StrType,
+    inspect.BytesType,
+    inspect.BoolType,
+    inspect.NoneType,
+    inspect.LiteralType,
+)
 
 
 def _unpack(body: bytes) -> dict[str, Any]:

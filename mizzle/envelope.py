@@ -157,24 +157,26 @@ def unseal(body: bytes) -> Envelope:
     if length > MOST_HEADER or len(body) < FIXED + length:
         text = f"the header claims {length} bytes; at most {MOST_HEADER} are allowed and {len(body) - FIXED} are there"
         raise Unreadable(text)
-    if purpose not in _PURPOSES:
-        text = f"purpose {purpose} is none of {sorted(map(int, _PURPOSES))}"
+    named = _PURPOSES.get(purpose)
+    if named is None:
+        text = f"purpose {purpose} is none of {sorted(_PURPOSES)}"
         raise Unreadable(text)
     prefix, header = bytes(body[: _PREFIX.size]), bytes(body[FIXED : FIXED + length])
     return Envelope(
-        purpose=Purpose(purpose),
+        purpose=named,
         epoch=epoch,
         counter=counter,
         key_id=key,
         signature=bytes(body[_PREFIX.size : FIXED]),
         header=header,
-        signed=_signed(Purpose(purpose), prefix, header),
+        signed=_signed(named, prefix, header),
         size=FIXED + length,
     )
 
 
-_PURPOSES: Final = frozenset(Purpose)
+_PURPOSES: Final = {int(purpose): purpose for purpose in Purpose}
+_DOMAINS: Final = {purpose: b"mizzle/1/" + purpose.name.lower().encode() + b"\0" for purpose in Purpose}
 
 
 def _signed(purpose: Purpose, prefix: bytes, header: bytes) -> bytes:
-    return b"mizzle/1/" + purpose.name.lower().encode() + b"\0" + prefix + header
+    return _DOMAINS[purpose] + prefix + header

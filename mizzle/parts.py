@@ -41,7 +41,7 @@ class First:
 
     envelope: Envelope
     sealed: bytes
-    chunk: bytes
+    chunk: bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Later:
 
     id: bytes
     index: int
-    chunk: bytes
+    chunk: bytes | memoryview
 
 
 def count(size: int) -> int:
@@ -100,23 +100,23 @@ def named_in(listed: Iterable[Run]) -> int:
 
 
 def read(body: bytes) -> First | Later:
-    """The part that `body` is.
+    """The part that `body` is; its chunk lies where it lay in the body.
 
     Raises:
         Unreadable: neither an envelope nor a chunk, or a chunk that is too long.
     """
     if body[:2] != b"mc":
         envelope = unseal(body)
-        return First(envelope=envelope, sealed=bytes(body[: envelope.size]), chunk=_chunk(body[envelope.size :]))
+        return First(envelope=envelope, sealed=bytes(body[: envelope.size]), chunk=_chunk(body, envelope.size))
     if len(body) < _CHUNK_PREFIX.size:
         text = f"a later part is at least {_CHUNK_PREFIX.size} bytes long, got {len(body)}"
         raise Unreadable(text)
     _, index, identity = _CHUNK_PREFIX.unpack_from(body)
-    return Later(id=identity, index=index, chunk=_chunk(body[_CHUNK_PREFIX.size :]))
+    return Later(id=identity, index=index, chunk=_chunk(body, _CHUNK_PREFIX.size))
 
 
-def _chunk(body: bytes) -> bytes:
-    if len(body) > CHUNK:
-        text = f"a chunk is at most {CHUNK} bytes long, got {len(body)}"
+def _chunk(body: bytes, start: int) -> memoryview:
+    if (length := len(body) - start) > CHUNK:
+        text = f"a chunk is at most {CHUNK} bytes long, got {length}"
         raise Unreadable(text)
-    return bytes(body)
+    return memoryview(body)[start:]

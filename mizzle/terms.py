@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from mizzle.grid import Grid
@@ -18,8 +19,12 @@ _FINEST: Final = 21
 
 def grid_of(plan: Plan) -> Grid:
     """The grid that every update of `plan` lies on."""
-    exponent = math.floor(math.log2(plan.update.clip)) - _FINEST
-    return Grid(exponent=exponent, bits=codec_of(plan).bits, size=plan.model.parameters)
+    return _grid(plan.update.clip, codec_of(plan).bits, plan.model.parameters)
+
+
+@cache  # it is asked for with every update
+def _grid(clip: float, bits: int, size: int) -> Grid:
+    return Grid(exponent=math.floor(math.log2(clip)) - _FINEST, bits=bits, size=size)
 
 
 def bound_of(plan: Plan) -> int:

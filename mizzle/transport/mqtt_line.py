@@ -25,6 +25,7 @@ import select
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTv5
@@ -57,7 +58,7 @@ class Outgoing:
     content_type: str = ""
     lasting: bool = True
 
-    @property
+    @cached_property
     def size(self) -> int:
         """The bytes of its PUBLISH packet at most: header 5, topic, message id 2, properties 1 to 4, body."""
         return 10 + len(self.topic.encode()) + len(self.body) + (6 + len(self.content_type) if self.content_type else 0)

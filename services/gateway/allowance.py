@@ -40,7 +40,9 @@ class Allowances:
 
     def spend(self, device: str, now: int) -> Literal["fair", "too much", "and more"]:
         """Take one message off the device's account; `too much` is said once a second, in between `and more`."""
-        account = self._accounts.setdefault(device, _Account(self.at_once, now))
+        account = self._accounts.get(device)
+        if account is None:
+            account = self._accounts[device] = _Account(self.at_once, now)
         self._accounts.move_to_end(device)
         if len(self._accounts) > self.most_known:
             self._accounts.popitem(last=False)

@@ -66,7 +66,7 @@ class Payload:
     """An update's payload, complete and hashed, to be stored under the update's id before anybody hears of it."""
 
     id: bytes
-    body: bytes = field(repr=False)
+    body: bytes | memoryview = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Coming:
 
     received: Received
     since: int
-    chunks: dict[int, bytes] = field(default_factory=dict)
+    chunks: dict[int, bytes | memoryview] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -168,7 +168,7 @@ class Arrivals:
             self.end(next(iter(self.coming)))
         return begun
 
-    def add(self, coming: Coming, index: int, chunk: bytes, now: int) -> None:
+    def add(self, coming: Coming, index: int, chunk: bytes | memoryview, now: int) -> None:
         """Another part of it has come."""
         coming.chunks[index], coming.since = chunk, now
         device = coming.received.update.device
@@ -336,7 +336,7 @@ def _update(arrivals: Arrivals, topic: UpTopic, key: bytes, envelope: Envelope, 
     return Taken((refusal,), reason="oversized", why=why)
 
 
-def _misfit(device: str, size: int, index: int, chunk: bytes) -> Taken | None:
+def _misfit(device: str, size: int, index: int, chunk: bytes | memoryview) -> Taken | None:
     """What becomes of a chunk that has another length than its place in a payload of `size` bytes wants."""
     wanted = min(CHUNK, size - index * CHUNK)
     if 0 <= index < parts.count(size) and len(chunk) == wanted:
@@ -345,7 +345,7 @@ def _misfit(device: str, size: int, index: int, chunk: bytes) -> Taken | None:
     return _unauthenticated(device, "payload", why)
 
 
-def _added(arrivals: Arrivals, coming: Coming, index: int, chunk: bytes, came: Came) -> Taken:
+def _added(arrivals: Arrivals, coming: Coming, index: int, chunk: bytes | memoryview, came: Came) -> Taken:
     received, count = coming.received, parts.count(coming.size)
     device = received.update.device
     if misfit := _misfit(device, coming.size, index, chunk):
@@ -360,7 +360,7 @@ def _added(arrivals: Arrivals, coming: Coming, index: int, chunk: bytes, came: C
     return _complete(received, b"".join(coming.chunks[at] for at in range(count)))
 
 
-def _complete(received: Received, payload: bytes) -> Taken:
+def _complete(received: Received, payload: bytes | memoryview) -> Taken:
     if hashlib.sha256(payload).digest() == received.update.payload.digest:
         return Taken((received,), Payload(received.id, payload))
     why = f"update {received.id.hex()[:16]}: its parts hash to another digest"

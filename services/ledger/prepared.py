@@ -46,13 +46,13 @@ class Prepared:
 
     def _run(self, tx: Connection, values: dict[str, Any]) -> Any:  # noqa: ANN401  # the driver's own cursor
         text, names, fixed = self._compiled
-        given = {**fixed, **values}
-        cursor = tx.connection.cursor()
-        cursor.execute(text, [given[name] for name in names])
-        return cursor
+        given = {**fixed, **values} if fixed else values
+        driver: Any = tx.connection.dbapi_connection
+        return driver.execute(text, [given[name] for name in names])
 
     @cached_property
     def _compiled(self) -> tuple[str, Sequence[str], dict[str, Any]]:
         """Its text, the names of its values in their order, and those values that are part of the statement."""
         compiled = self._statement.compile(dialect=sqlite.dialect(), column_keys=self._columns or None)  # type: ignore[attr-defined]
-        return str(compiled), compiled.positiontup or (), compiled.params
+        own = {name: value for name, value in compiled.params.items() if not compiled.binds[name].required}
+        return str(compiled), compiled.positiontup or (), own

@@ -240,4 +240,4 @@ def _in_order(wanted: Select[Any]) -> Select[Any]:
 
 
 def _rows(tx: Connection, wanted: Select[Any]) -> Iterator[Row]:
-    return (Row(*row) for row in tx.execute(wanted))
+    return (Row(*row) for row in tx.execute(wanted).all())

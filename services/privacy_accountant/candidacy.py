@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from mizzle import manifest
 from mizzle.errors import Unreadable
-from services.ledger import federations, updates
+from services.ledger import federations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from mizzle.manifest import Manifest
     from mizzle.messages import Aggregate, Candidate, Release, Window
@@ -34,13 +34,16 @@ def misplaced(page: Page, window: Window, latest: Release | None, candidate: Can
     return None if _agrees(page, said, candidate, previous) else "its manifest says something else than the candidate"
 
 
-def flaw(page: Page, window: Window, candidate: Candidate, attached: Mapping[bytes, bytes]) -> str | None:
-    """Why the candidate must never be released: too small a crowd, too little noise, or bytes that are lost."""
-    aggregate = candidate.aggregate
-    known = updates.of_ids(page.tx, [member.id for member in aggregate.members])
-    crowd, least = len({row.device for row in known.values()}), page.plan.privacy.minimum_crowd
-    if crowd < least:
-        return f"its members are of {crowd} devices, the minimum crowd is {least}"
+def flaw(
+    page: Page, window: Window, candidate: Candidate, attached: Mapping[bytes, bytes], crowd: Collection[str]
+) -> str | None:
+    """Why the candidate must never be released: too small a crowd, too little noise, or bytes that are lost.
+
+    The `crowd` are the devices that its members are of.
+    """
+    aggregate, least = candidate.aggregate, page.plan.privacy.minimum_crowd
+    if len(crowd) < least:
+        return f"its members are of {len(crowd)} devices, the minimum crowd is {least}"
     planned = page.terms.mechanism.sigma(window.weight_cap, window.bound)
     if aggregate.sigma < planned:
         return f"its noise has σ = {aggregate.sigma}, the plan promises {planned}"

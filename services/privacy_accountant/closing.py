@@ -35,8 +35,9 @@ def released(page: Page, candidate: Candidate, attached: Mapping[bytes, bytes]) 
         _log.error("a candidate is out of place", window=number, version=candidate.release.version, why=why_not_now)
         return []
     with page.tx.begin_nested() as attempt:
-        strangers = _count_members(page, candidate)
-        why_never = flaw(page, found.window, candidate, attached)
+        known = updates.of_ids(page.tx, [member.id for member in candidate.aggregate.members])
+        strangers = _count_members(page, candidate, known)
+        why_never = flaw(page, found.window, candidate, attached, {row.device for row in known.values()})
         if strangers or why_never:
             attempt.rollback()
     if strangers:
@@ -68,10 +69,9 @@ def given_up(page: Page, number: int, why: str, *, noise_was_drawn: bool) -> lis
     return _ended(page, number)
 
 
-def _count_members(page: Page, candidate: Candidate) -> tuple[bytes, ...]:
+def _count_members(page: Page, candidate: Candidate, known: Mapping[bytes, Row]) -> tuple[bytes, ...]:
     """Move every member from open to counted; those are given that are not open in this window with this weight."""
     version, aggregate = candidate.release.version, candidate.aggregate
-    known = updates.of_ids(page.tx, [member.id for member in aggregate.members])
     strangers = []
     for member in aggregate.members:
         row = known.get(member.id)

@@ -51,7 +51,7 @@ class Spool:
         self._used = 0
         self._count()
 
-    def put(self, key: bytes, body: bytes) -> None:
+    def put(self, key: bytes, body: bytes | memoryview) -> None:
         """Hold `body` under `key`; the same key again replaces the same bytes.
 
         Raises:
@@ -196,7 +196,7 @@ def _read(path: str) -> bytes | None:
         os.close(file)
 
 
-def _write(path: str, body: bytes) -> None:
+def _write(path: str, body: bytes | memoryview) -> None:
     """Have `body` lie at `path`, whole or not at all."""
     writing = f"{path}.{os.getpid()}.{threading.get_ident()}"
     try:
@@ -208,7 +208,7 @@ def _write(path: str, body: bytes) -> None:
         os.replace(writing, path)
 
 
-def _fill(path: str, body: bytes) -> None:
+def _fill(path: str, body: bytes | memoryview) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     try:
         written = os.write(file, body)

@@ -9,19 +9,20 @@ and the version of the state that it replaces; any difference means that what we
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import PythonRespSerializer
+from redis.connection import HiredisRespSerializer
 from redis.retry import Retry
 
 from mizzle.errors import Away, Fenced, Misconfigured
 from services.pipeline import DEAD, STRAY, Hop, readers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mizzle.topics import Keyspace
 
@@ -44,33 +45,50 @@ redis.call('HINCRBY', KEYS[1], 'version', 1)
 return {'taken', redis.call('HGETALL', KEYS[1])}
 """
 
-# ARGV: epoch, version, room, [state] or nothing, cursors (name, id), outputs (key, body, how many stay),
-# trims (stream key, name, reader keys). Each list is preceded by its length; a key is its index in KEYS. KEYS[1] is our
-# own place.
-_COMMIT: Final = """
+# Outputs are written in their order, in runs of those that go to one stream: its key, how many entries stay there or
+# nothing, their bodies. Each list is preceded by its length; a key is its index in KEYS. `refusal` looks at all of them
+# before any is written.
+_OUTPUTS: Final = """
 local at = 0
 local function take() at = at + 1; return ARGV[at] end
-local epoch, version, room = take(), take(), tonumber(take())
-local held = redis.call('HMGET', KEYS[1], 'epoch', 'version')
-if held[1] ~= epoch or held[2] ~= version then return {'fenced', held[1] or '', held[2] or ''} end
-local fields = {'version', string.format('%d', tonumber(version) + 1)}
-for _ = 1, tonumber(take()) do fields[#fields + 1] = 'state'; fields[#fields + 1] = take() end
-for _ = 1, tonumber(take()) do fields[#fields + 1] = 'cursor:' .. take(); fields[#fields + 1] = take() end
-local outputs, looked = {}, {}
-for _ = 1, tonumber(take()) do outputs[#outputs + 1] = {KEYS[tonumber(take())], take(), tonumber(take())} end
-for _, output in ipairs(outputs) do
-  if not looked[output[1]] then
-    looked[output[1]] = true
-    local kind = redis.call('TYPE', output[1]).ok
-    if kind ~= 'none' and kind ~= 'stream' then return {'type', output[1], kind} end
-    if not output[3] and redis.call('XLEN', output[1]) >= room then return {'full', output[1]} end
+local function taken()
+  local runs = {}
+  for _ = 1, tonumber(take()) do
+    local run = {key = KEYS[tonumber(take())], most = tonumber(take()), bodies = {}}
+    for i = 1, tonumber(take()) do run.bodies[i] = take() end
+    runs[#runs + 1] = run
+  end
+  return runs
+end
+local function refusal(runs, room)
+  for _, run in ipairs(runs) do
+    local kind = redis.call('TYPE', run.key).ok
+    if kind ~= 'none' and kind ~= 'stream' then return {'type', run.key, kind} end
+    if not run.most and redis.call('XLEN', run.key) >= room then return {'full', run.key} end
   end
 end
-redis.call('HSET', KEYS[1], unpack(fields))
-for _, output in ipairs(outputs) do
-  redis.call('XADD', output[1], '*', 'm', output[2])
-  if output[3] then redis.call('XTRIM', output[1], 'MAXLEN', '~', output[3]) end
+local function write(runs)
+  for _, run in ipairs(runs) do
+    for _, body in ipairs(run.bodies) do redis.call('XADD', run.key, '*', 'm', body) end
+    if run.most then redis.call('XTRIM', run.key, 'MAXLEN', '~', run.most) end
+  end
 end
+"""
+
+# ARGV: epoch, version, room, [state] or nothing, cursors (name, id), outputs, trims (stream key, name, reader keys).
+# KEYS[1] is our own place.
+_COMMIT: Final = f"""{_OUTPUTS}
+local epoch, version, room = take(), take(), tonumber(take())
+local held = redis.call('HMGET', KEYS[1], 'epoch', 'version')
+if held[1] ~= epoch or held[2] ~= version then return {{'fenced', held[1] or '', held[2] or ''}} end
+local fields = {{'version', string.format('%d', tonumber(version) + 1)}}
+for _ = 1, tonumber(take()) do fields[#fields + 1] = 'state'; fields[#fields + 1] = take() end
+for _ = 1, tonumber(take()) do fields[#fields + 1] = 'cursor:' .. take(); fields[#fields + 1] = take() end
+local runs = taken()
+local refused = refusal(runs, room)
+if refused then return refused end
+redis.call('HSET', KEYS[1], unpack(fields))
+write(runs)
 local function parts(id) local ms, n = string.match(id, '(%d+)-(%d+)'); return tonumber(ms), tonumber(n) end
 for _ = 1, tonumber(take()) do
   local stream, name, lowest, low_ms, low_n = KEYS[tonumber(take())], take(), nil, nil, nil
@@ -81,26 +99,16 @@ for _ = 1, tonumber(take()) do
   end
   if lowest ~= '0-0' then redis.call('XTRIM', stream, 'MINID', lowest) end
 end
-return {'done', fields[2]}
+return {{'done', fields[2]}}
 """
 
-# ARGV: room, then for each key its body and how many entries stay there, or nothing.
-_APPEND: Final = """
-local room, looked = tonumber(ARGV[1]), {}
-for i = 1, #KEYS do
-  if not looked[KEYS[i]] then
-    looked[KEYS[i]] = true
-    local kind, most = redis.call('TYPE', KEYS[i]).ok, tonumber(ARGV[2 * i + 1])
-    if kind ~= 'none' and kind ~= 'stream' then return {'type', KEYS[i], kind} end
-    if not most and redis.call('XLEN', KEYS[i]) >= room then return {'full', KEYS[i]} end
-  end
-end
-for i = 1, #KEYS do
-  local most = tonumber(ARGV[2 * i + 1])
-  redis.call('XADD', KEYS[i], '*', 'm', ARGV[2 * i])
-  if most then redis.call('XTRIM', KEYS[i], 'MAXLEN', '~', most) end
-end
-return {'done'}
+# ARGV: room, outputs.
+_APPEND: Final = f"""{_OUTPUTS}
+local room, runs = tonumber(take()), taken()
+local refused = refusal(runs, room)
+if refused then return refused end
+write(runs)
+return {{'done'}}
 """
 
 
@@ -172,16 +180,13 @@ def connected(url: str, password: str | None = None) -> redis.Redis:
     Raises:
         Misconfigured: `url` is none.
     """
-    # hiredis would copy every value three times before it is sent, and a state may be as large as a model: that was the
-    # most memory its service ever took. Packing in Python costs a command 3 µs more, one of 128 outputs 13 µs.
-    packer = PythonRespSerializer(_PIECE, redis.ConnectionPool().get_encoder().encode)
     try:
         return redis.Redis.from_url(
             url,
             password=password,
             protocol=2,
             retry=Retry(NoBackoff(), 0),
-            command_packer=packer,
+            command_packer=_Packer(redis.ConnectionPool().get_encoder().encode),
             socket_timeout=5.0,
             socket_connect_timeout=2.0,
         )
@@ -242,10 +247,7 @@ class RedisLog:
         argv: list[Any] = [place.epoch, place.version, self._most_waiting]
         argv += [0] if state is None else [1, state]
         argv += [len(cursors), *(part for name, entry in cursors.items() for part in (name, entry))]
-        argv += [len(outputs)]
-        for output in outputs:
-            most = MOST_LETTERS.get(output.stream, "")
-            argv += [keys.index(self._space.stream(output.stream)), output.body, most]
+        argv += self._runs(keys, outputs)
         argv += [len(self._hop.reads)]
         for name in self._hop.reads:
             places = [keys.index(self._space.place(service)) for service in readers(name)]
@@ -261,9 +263,9 @@ class RedisLog:
             Full: an output stream takes no more.
         """
         if outputs:
-            keys = [self._space.stream(output.stream) for output in outputs]
-            argv = [part for output in outputs for part in (output.body, MOST_LETTERS.get(output.stream, ""))]
-            _refuse(self._run(self._append, keys, [self._most_waiting, *argv]))
+            keys = _Keys()
+            argv = [self._most_waiting, *self._runs(keys, outputs)]
+            _refuse(self._run(self._append, keys.found, argv))
 
     def holder(self) -> int:
         """The epoch that holds this hop's place now; 0 if nobody does."""
@@ -315,6 +317,14 @@ class RedisLog:
         count: Any = self._ask(self._client.xlen, self._space.stream(DEAD))
         return int(count)
 
+    def _runs(self, keys: _Keys, outputs: Sequence[Output]) -> list[Any]:
+        """The outputs as the scripts take them."""
+        runs = [(stream, [one.body for one in run]) for stream, run in groupby(outputs, lambda one: one.stream)]
+        argv: list[Any] = [len(runs)]
+        for stream, bodies in runs:
+            argv += [keys.index(self._space.stream(stream)), MOST_LETTERS.get(stream, ""), len(bodies), *bodies]
+        return argv
+
     def _run(self, script: Any, keys: Sequence[str], argv: Sequence[Any]) -> Any:  # noqa: ANN401  # redis-py's own types
         return self._ask(script, keys=keys, args=argv)
 
@@ -329,11 +339,38 @@ class RedisLog:
             raise Away(f"Redis does not serve {self._hop.service}: {error}") from error
 
 
+class _Packer:
+    """A command as it is sent: by hiredis, unless one of its values is long.
+
+    hiredis would copy each three times, and a state may be as large as a model: that was the most memory its service
+    ever took. redis-py's own copies what is short again with every value that follows.
+    """
+
+    def __init__(self, encode: Callable[[Any], bytes]) -> None:
+        self._encode, self._short = encode, HiredisRespSerializer()
+
+    def pack(self, *args: Any) -> list[bytes]:  # noqa: ANN401  # redis-py's own types
+        """The pieces of the command; a long value is one of them."""
+        if not any(isinstance(value, bytes) and len(value) > _PIECE for value in args):
+            pieces: list[bytes] = self._short.pack(*args)
+            return pieces
+        words = [*self._encode(args[0]).split(), *map(self._encode, args[1:])]
+        found, short = list[bytes](), [b"*%d\r\n" % len(words)]
+        for word in words:
+            short.append(b"$%d\r\n" % len(word))
+            if len(word) > _PIECE:
+                found += [b"".join(short), word]
+                short = [b"\r\n"]
+            else:
+                short += [word, b"\r\n"]
+        return [*found, b"".join(short)]
+
+
 class _Keys:
     """The keys of one script call, each once; a key's index counts from 1 as Lua does."""
 
-    def __init__(self, first: str) -> None:
-        self.found = [first]
+    def __init__(self, *first: str) -> None:
+        self.found = [*first]
 
     def index(self, key: str) -> int:
         if key not in self.found:

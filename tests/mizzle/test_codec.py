@@ -1,17 +1,29 @@
 """Messages and bytes are the same thing said twice; other bytes are refused cheaply. See tests/contract."""
 
+import math
 import random
 import tracemalloc
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
 
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import inspect
 
-from mizzle.codec import MOST_BYTES, decode, decode_between_services, decode_from_device, decode_to_device, encode
+from mizzle.codec import (
+    MOST_BYTES,
+    decode,
+    decode_between_services,
+    decode_from_device,
+    decode_to_device,
+    encode,
+    is_flat,
+    read_within_limits,
+)
 from mizzle.errors import Oversized, Unreadable
-from mizzle.messages import Decline, FromDevice, Message, Rejection
+from mizzle.messages import BetweenServices, Decline, FromDevice, Message, Rejection, ToDevice
 from tests.mizzle.some import BETWEEN_SERVICES, FROM_DEVICE, TO_DEVICE
 
 DECLINE = Decline(federation="watch-har", device="pump-7", window=7, reason="battery")
@@ -152,3 +164,68 @@ def test_what_a_device_sends_allocates_less_than_a_megabyte(name: str) -> None:
         assert tracemalloc.get_traced_memory()[1] < MEGABYTE
     finally:
         tracemalloc.stop()
+
+
+@given(BETWEEN_SERVICES)
+def test_a_message_is_read_in_whatever_order_its_fields_stand(message: Message) -> None:
+    """Devices that others write need not order them as we do."""
+    tree = msgpack.unpackb(encode(message))
+    turned = msgpack.packb(dict(reversed(tree.items())))
+    assert decode_between_services(turned) == message
+
+
+@given(BETWEEN_SERVICES, st.data())
+def test_what_is_read_in_one_go_is_what_the_limits_would_make_of_it(message: Message, data: st.DataObject) -> None:
+    body = bytearray(encode(message))
+    for _ in range(data.draw(st.integers(0, 2))):
+        body[data.draw(st.integers(0, len(body) - 1))] ^= data.draw(st.integers(1, 255))
+    assert made_of(decode_between_services, bytes(body)) == made_of(within_limits, bytes(body))
+
+
+@given(BETWEEN_SERVICES, st.data())
+def test_a_key_that_stands_twice_is_refused_where_it_is_read_in_one_go_too(
+    message: Message, data: st.DataObject
+) -> None:
+    body = encode(message)
+    name = data.draw(st.sampled_from(message.__struct_fields__))
+    again = msgpack.packb(name) + msgpack.packb(msgpack.unpackb(body)[name])
+    with pytest.raises(Unreadable, match="a key stands twice"):
+        decode_between_services(bytes([body[0] + 1]) + body[1:] + again)
+
+
+def within_limits(body: bytes) -> Message:
+    message: Message = read_within_limits(body, BetweenServices)  # type: ignore[arg-type]  # a union is a type to msgspec
+    return message
+
+
+def made_of(read: Callable[[bytes], Message], body: bytes) -> Message | str:
+    try:
+        return read(body)
+    except Unreadable as error:
+        return str(error)
+
+
+def test_no_field_of_a_message_without_lists_may_be_longer_than_the_limits_allow() -> None:
+    """Such a message may be read in one go, without them."""
+    kinds = [inspect.type_info(kind) for union in (BetweenServices, FromDevice, ToDevice) for kind in get_args(union)]
+    flat = [kind for kind in kinds if is_flat(kind)]
+    assert len(flat) > len(kinds) // 2
+    for kind in flat:
+        assert all(most <= (4096 if is_text else 65_536) for is_text, most in longest(kind))
+
+
+def longest(kind: inspect.Type) -> Iterator[tuple[bool, float]]:
+    """Of each text and each bytes in it, whether it is text, and how long it may be."""
+    match kind:
+        case inspect.StructType(fields=fields):
+            for field in fields:
+                yield from longest(field.type)
+        case inspect.UnionType(types=types):
+            for one in types:
+                yield from longest(one)
+        case inspect.Metadata(type=inner):
+            yield from longest(inner)
+        case inspect.StrType(pattern=str(pattern)) if pattern.startswith("^[A-Za-z0-9_-]{1,64}(?!"):
+            yield True, 64
+        case inspect.StrType(max_length=most) | inspect.BytesType(max_length=most):
+            yield isinstance(kind, inspect.StrType), math.inf if most is None else most

@@ -79,6 +79,19 @@ def test_a_commit_writes_state_cursors_and_outputs_at_once(redis_url: str) -> No
     assert bodies(redis_url, "dead") == [b"two"]
 
 
+@pytest.mark.parametrize("state", [b"", b"s" * 70_000])
+def test_outputs_of_any_length_are_what_they_were_and_in_their_order(redis_url: str, state: bytes) -> None:
+    """Short ones are sent together, and long ones as they lie; 65,536 bytes are the most that count as short."""
+    sizes = [0, 1, 100_000, 65_536, 65_537, 3, 3, 200_000, 5]
+    outputs = [Output(("booked", "refused")[at % 3 // 2], b"%d" % at * size) for at, size in enumerate(sizes)]
+    ours = log(redis_url)
+    place = ours.commit(ours.take(1), state, {"combined": "5-1", "released": "6-1"}, outputs)
+    ours.append(outputs)
+    for stream in ("booked", "refused"):
+        assert bodies(redis_url, stream) == 2 * [one.body for one in outputs if one.stream == stream]
+    assert log(redis_url).take(2) == Place(2, 3, state, place.cursors)
+
+
 def test_a_commit_that_cannot_write_one_output_writes_nothing(redis_url: str) -> None:
     ours = log(redis_url)
     place = ours.commit(ours.take(1), b"before", BEFORE)

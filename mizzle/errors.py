@@ -42,6 +42,10 @@ class Fenced(Away):
     """A newer holder has this place, or the store went back in time: begin again from what is stored."""
 
 
+class Superseded(Fenced):
+    """A successor was given this place: whoever had it has nothing left to do."""
+
+
 class Misbehaved(MizzleError):
     """A plug-in raised, or gave what none of its kind may give: the text names it, and tells nothing of any content."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from mizzle.errors import Fenced
+from mizzle.errors import Fenced, Superseded
 from services.ledger.prepared import Prepared
 from services.ledger.tables import LEASES
 
@@ -21,8 +21,14 @@ LEAP: Final = 2**32
 _NEWEST: Final = Prepared(select(LEASES.c.epoch).where(LEASES.c.name == bindparam("place")))
 
 
-def issue(tx: Connection, name: str, holder: str, at: int) -> int:
-    """The next epoch of the place `name`; whoever had an earlier one has lost the place."""
+def issue(tx: Connection, name: str, holder: str, at: int, held: int = 0) -> int:
+    """The next epoch of the place `name`; whoever had an earlier one has lost the place.
+
+    Raises:
+        Superseded: it was for whoever had it in epoch `held`, and somebody else was given a newer one since.
+    """
+    if held and (given := newest(tx, name)) > held:
+        raise Superseded(f"{name} was given to a successor in epoch {given}; ours was {held}")
     first = insert(LEASES).values(name=name, epoch=1, holder=holder, issued_at=at)
     again = first.on_conflict_do_update(
         index_elements=["name"], set_={"epoch": LEASES.c.epoch + 1, "holder": holder, "issued_at": at}

@@ -77,14 +77,18 @@ class Ledger:
             raise Misconfigured(f"the ledger has lost the first model of {self.federation!r}: restore a backup")
         return model
 
-    def issue_epoch(self, service: str) -> int:
+    def issue_epoch(self, service: str, held: int = 0) -> int:
         """The next epoch of this service's place; whoever held the place before has lost it.
 
-        The writer begins with a short log: what was left in it is folded into the ledger's file.
+        Whoever begins takes the place; whoever begins again, having `held` it in that epoch, gets it only where nobody
+        came after. The writer begins with a short log: what was left in it is folded into the ledger's file.
+
+        Raises:
+            Superseded: a successor was given the place after epoch `held`.
         """
         with writing(self.engine) as tx:
             holder = f"{socket.gethostname()}:{os.getpid()}"
-            epoch = leases.issue(tx, self._place(service), holder, round(time.time() * 1000))
+            epoch = leases.issue(tx, self._place(service), holder, round(time.time() * 1000), held)
         if service == WRITER:
             checkpoint(self.engine)
         return epoch
@@ -103,11 +107,6 @@ class Ledger:
             act = audit.Act(self.federation, now, service, restorations.RESTORED, self.federation, body)
             restorations.mark(tx, self.federation, act)
             return True
-
-    def newest_epoch(self, service: str) -> int:
-        """The newest epoch of this service's place, whoever has it; 0 before the first."""
-        with reading(self.engine) as tx:
-            return leases.newest(tx, self._place(service))
 
     def facts(self) -> list[Message]:
         """How things stand, as a service that resumes is told it."""

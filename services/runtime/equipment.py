@@ -62,10 +62,9 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
     stores = Stores(
         log=log_of(hop, settings, ledger),
         spool=Spool(settings.payloads, settings.payload_bytes, keep=settings.keep_payloads),
-        issue_epoch=lambda: ledger.issue_epoch(hop.service),
+        issue_epoch=partial(ledger.issue_epoch, hop.service),
         facts=ledger.facts,
         blob=ledger.blob,
-        newest_epoch=lambda: ledger.newest_epoch(hop.service),
         is_older_than=partial(ledger.is_older_than, hop.service),
         has_open_window=ledger.has_open_window,
     )

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import structlog
 
 from mizzle import failpoints
-from mizzle.errors import Away, Fenced, Misconfigured, MizzleError
+from mizzle.errors import Away, Misconfigured, MizzleError, Superseded
 from services.ledger.ledger import Ledger
 from services.runtime.about import with_subject
 from services.runtime.equipment import Equipment, equip, log_of
@@ -106,7 +106,7 @@ def _work(hop: Hop, settings: Settings, work: Work) -> int:
             _spare_what_stays()
             with shown(equipment.registry, settings.metrics):
                 work(equipment, stopping.is_set)
-    except Fenced as error:
+    except Superseded as error:
         return _end(str(error), FAILED)
     return 0
 

@@ -24,7 +24,7 @@ import numpy as np
 import structlog
 
 from mizzle.codec import decode_between_services, encode
-from mizzle.errors import Away, Fenced, Misconfigured, Unreadable
+from mizzle.errors import Away, Fenced, Misconfigured, Superseded, Unreadable
 from mizzle.failpoints import failpoint
 from mizzle.messages import (
     Abandonment,
@@ -104,15 +104,15 @@ class Service(Generic[S]):
 class Stores:
     """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger.
 
-    `is_older_than` marks the ledger if it has not issued the epoch that it is asked of, and says whether it did.
+    `issue_epoch` is told in which epoch the asker had its place, 0 if it begins. `is_older_than` marks the ledger if it
+    has not issued the epoch that it is asked of, and says whether it did.
     """
 
     log: Log
     spool: Spool
-    issue_epoch: Callable[[], int]
+    issue_epoch: Callable[[int], int]
     facts: Callable[[], Iterable[Message]]
     blob: Callable[[bytes], bytes | None]
-    newest_epoch: Callable[[], int]
     is_older_than: Callable[[int], bool] = lambda _: False
     has_open_window: Callable[[], bool] = lambda: True
 
@@ -167,7 +167,7 @@ class Stage(Generic[S]):
         """Turn until `stopping()`; a store that is away is waited for, a lost fence means to begin again.
 
         Raises:
-            Fenced: a successor holds this place; this process has nothing left to do.
+            Superseded: a successor has this place; this process has nothing left to do.
             Misconfigured: the ledger is older than what Redis knows.
         """
         for pause_s in self.turns(stopping):
@@ -177,7 +177,7 @@ class Stage(Generic[S]):
         """The same one turn at a time, for whoever has its own idea of time: after each, the seconds to wait.
 
         Raises:
-            Fenced: as `run`.
+            Superseded: as `run`.
         """
         pause_s = _FIRST_PAUSE_S
         while not stopping():
@@ -188,19 +188,19 @@ class Stage(Generic[S]):
                     pause_s = _FIRST_PAUSE_S
                     yield 0.0
                 self._rest()
+            except Superseded:
+                raise
             except Away as away:
                 _log.warning("begin again", why=str(away), seconds=pause_s)
-                if isinstance(away, Fenced) and self._superseded():
-                    raise
                 yield pause_s
                 pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s)
 
     def _resume(self) -> None:
         in_hand(None)
-        with failpoint("epoch-issue"):
-            epoch = self._stores.issue_epoch()
+        with failpoint("epoch-issue"):  # whoever began again without asking who came since would throw that one out
+            self._place = Place(epoch=self._stores.issue_epoch(self._place.epoch), version=0)
         with failpoint("place-take"):
-            self._place = self._taken(epoch)
+            self._place = self._taken(self._place.epoch)
         self._cursors = self._place.cursors
         self._uncommitted = 0
         self._careful = max(self._careful, self._service.hop.holds_back, self._batch)
@@ -232,16 +232,6 @@ class Stage(Generic[S]):
             service = self._service.hop.service
             text = f"Redis knows epoch {held} of {service}, this ledger had issued {epoch} at most: it is an older one"
             raise Misconfigured(f"{text}, and is marked as restored. {_RESUME}") from None
-
-    def _superseded(self) -> bool:
-        """Whether a successor has a newer epoch, even one that it has not told Redis of yet.
-
-        Else we would take a newer one still, throw our successor out, and so would it when it is started again.
-        """
-        try:
-            return max(self._stores.newest_epoch(), self._stores.log.holder()) > self._place.epoch
-        except Away:
-            return False
 
     def _turn(self) -> None:
         entries = self._stores.log.read(self._cursors, 1 if self._careful else self._batch, WAIT_MS)

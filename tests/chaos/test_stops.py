@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from mizzle import failpoints
 from services.local.federation import SERVICES
 from services.local.ordeal import Ordeal, Terms
 from tests.chaos.looked import SEEN_S, in_the_matrix, logs, unwell, wrong
-from tests.chaos.test_twins import CLEAN_S, gone_through
+from tests.chaos.test_twins import CLEAN_S, gone_through, holds_still
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -37,6 +38,21 @@ def test_what_stands_still_is_seen_and_nothing_is_lost(folder: Path, name: str) 
     with gone_through(folder, Terms(devices=8, fleets=1)) as (there, judgements):
         with stopped(there, name):
             SEEN.get(name, is_named)(there, name)
+        there.clean_window(CLEAN_S)
+    assert judgements[0].findings == ()
+
+
+@in_the_matrix
+def test_an_accountant_that_stands_still_inside_a_transaction_keeps_its_successor_waiting_until_it_is_killed(
+    folder: Path,
+) -> None:
+    """SQLite's lock is its process's, and no successor can take it."""
+    with gone_through(folder, Terms(devices=8, fleets=1)) as (there, judgements):
+        there.restart("privacy_accountant", {failpoints.VARIABLE: "ledger-commit.before=stop@9"})
+        there.wait_until(lambda: holds_still(there), SEEN_S, "an accountant that stands still")
+        there.processes.start_beside("privacy_accountant", "privacy_accountant-successor")
+        logs(there, "privacy_accountant-successor", "the ledger does not answer: database is locked")
+        there.processes["privacy_accountant"].kill()
         there.clean_window(CLEAN_S)
     assert judgements[0].findings == ()
 

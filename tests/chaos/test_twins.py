@@ -6,8 +6,10 @@ judge at the end.
 
 from __future__ import annotations
 
+import signal
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,7 @@ def test_a_service_that_wakes_beside_its_successor_changes_nothing(folder: Path)
     """Each in turn is stopped, its successor closes a window without it, and then both of them run."""
     with gone_through(folder, Terms(devices=8, fleets=1)) as (there, judgements):
         for service in SERVICES:
+            stop_between_transactions(there, service)
             end = inflict(there, Misfortune(at_s=0.0, kind=Kind.SUCCEED_SERVICE, target=service))
             assert end is not None
             there.clean_window(CLEAN_S)
@@ -56,6 +59,27 @@ def test_a_service_that_wakes_beside_its_successor_changes_nothing(folder: Path)
             there.clean_window(CLEAN_S)
             there.wait_until(lambda: alone(there, service), CLEAN_S, f"one {service} alone")  # noqa: B023  # called here
     assert judgements[0].findings == ()
+
+
+def stop_between_transactions(there: Ordeal, service: str) -> None:
+    """Stop the service where it does not hold the ledger: who stands still with it keeps a successor waiting."""
+    process = there.processes[service]
+    process.kill(signal.SIGSTOP)
+    while holds_still(there):
+        process.kill(signal.SIGCONT)
+        there.tend(0.05)
+        process.kill(signal.SIGSTOP)
+
+
+def holds_still(there: Ordeal) -> bool:
+    """Whether somebody holds the ledger for longer than anybody does who goes on."""
+    with closing(sqlite3.connect(there.federation.ledger_file, timeout=1.0, isolation_level=None)) as ledger:
+        try:
+            ledger.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        ledger.execute("ROLLBACK")
+        return False
 
 
 def alone(there: Ordeal, service: str) -> bool:

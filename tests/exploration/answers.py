@@ -48,7 +48,7 @@ class Answers:
         except Away as away:
             return world, Refusal(type(away))
 
-    def _on_epoch(self, world: World, name: str) -> tuple[World, int]:
+    def _on_epoch(self, world: World, name: str, _held: int) -> tuple[World, int]:
         at, held = SERVICES.index(name), streams.place(self.redis.values[world.redis], name)
         before = world.epochs[at] if self.system.epochs == "ledger" else (held.epoch if held else 0)
         return world._replace(epochs=(*world.epochs[:at], before + 1, *world.epochs[at + 1 :])), before + 1
@@ -58,9 +58,6 @@ class Answers:
 
     def _on_blob(self, world: World, _name: str, digest: bytes) -> tuple[World, bytes | None]:
         return world, self.shelf.blob(world.page, digest)
-
-    def _on_newest_epoch(self, world: World, name: str) -> tuple[World, int]:
-        return world, world.epochs[SERVICES.index(name)]
 
     def _on_has_open_window(self, world: World, _name: str) -> tuple[World, bool]:
         return world, not self.shelf.has_ended(world.page)

@@ -33,17 +33,14 @@ class Hands:
         """Hands for a loop whose states are like `fresh`, which hold what was answered already."""
         self._fresh, self._known, self._live = fresh, list(answers), ask
 
-    def epoch(self) -> int:
-        return int(self._ask("epoch"))
+    def epoch(self, held: int) -> int:
+        return int(self._ask("epoch", held))
 
     def facts(self) -> list[Message]:
         return [_decoded(body) for body in self._ask("facts")]
 
     def blob(self, digest: bytes) -> bytes | None:
         return self._ask("blob", digest)  # type: ignore[no-any-return]
-
-    def newest_epoch(self) -> int:
-        return int(self._ask("newest_epoch"))
 
     def has_open_window(self) -> bool:
         return bool(self._ask("has_open_window"))

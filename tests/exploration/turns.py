@@ -10,7 +10,7 @@ the loop is run once for each sequence of answers and not once for each world.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mizzle.errors import Away, Fenced
+from mizzle.errors import Away
 from mizzle.moves import Ground
 from services.runtime.redis_log import Place
 from services.runtime.stage import Service, Stage, Stores, recalled
@@ -31,10 +31,12 @@ class Memory(NamedTuple):
 
 
 class End(NamedTuple):
-    """How a turn ends: with what is remembered, or the process begins again; or, having a successor, it `is_over`."""
+    """How a turn ends: with what is remembered; or the process begins again, as one that is started anew does.
+
+    One that begins again takes the place of a successor here, which the loop does not: more may happen than does.
+    """
 
     memory: Memory | None
-    is_over: bool = False
 
 
 class Unanswered(BaseException):  # it says what happened
@@ -105,8 +107,6 @@ class Turns:
         running = self._stage(hands, memory)
         try:
             running._resume() if memory is None else running._turn()
-        except Fenced:
-            return End(None, is_over=running._superseded())
         except Away:
             return End(None)
         return End(_remembered(running))
@@ -118,7 +118,6 @@ class Turns:
             hands.epoch,
             hands.facts,
             hands.blob,
-            hands.newest_epoch,
             has_open_window=hands.has_open_window,
         )
         service = self._service

@@ -89,7 +89,7 @@ class PointedSpool(Spool):
         super().__init__(folder, 2**30)
         self._reach = reach
 
-    def put(self, key: bytes, body: bytes) -> None:
+    def put(self, key: bytes, body: bytes | memoryview) -> None:
         super().put(key, body)
         self._reach("after payload put")
 

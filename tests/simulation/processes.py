@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mizzle import topics
-from mizzle.errors import Away, Fenced
+from mizzle.errors import Away, Superseded
 from mizzle.messages import Message
 from mizzle.transport.bus import BusEvent, Disconnected, Listener
 from services.aggregator import combine
@@ -64,7 +64,6 @@ class Process:
             partial(world.issue, hop.service),
             ledger.facts,
             ledger.blob,
-            partial(ledger.newest_epoch, hop.service),
             has_open_window=ledger.has_open_window,
         )
         self._ground = founding.ground(hop)
@@ -78,7 +77,7 @@ class Process:
             return self._act()
         except (Killed, StopIteration):
             self._world.buried(self)
-        except Fenced:  # a successor holds our place: the process ends, as its shell would end it
+        except Superseded:  # a successor holds our place: the process ends, as its shell would end it
             self._world.buried(self)
         return False
 

@@ -157,9 +157,9 @@ class World:
         """The moment and chance of the servers."""
         return self.tick_of("servers")
 
-    def issue(self, service: str) -> int:
-        """The next epoch of the service."""
-        epoch = self.founding.ledger.issue_epoch(service)
+    def issue(self, service: str, held: int) -> int:
+        """The next epoch of the service, for whoever held the one before, or begins."""
+        epoch = self.founding.ledger.issue_epoch(service, held)
         self._ask(lambda: self.oracle.issued(service, epoch))
         return epoch
 

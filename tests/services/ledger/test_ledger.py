@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mizzle.errors import Fenced, Misconfigured
+from mizzle.errors import Fenced, Misconfigured, Superseded
 from mizzle.messages import Charge, Closed, Halt, Message
 from services.ledger.ledger import Ledger
 from tests.services.federations import DEVICES, Federation, federation, opening
@@ -32,6 +32,15 @@ def test_a_federation_that_the_ledger_does_not_know_is_refused(ours: Federation)
 def test_epochs_of_a_place_only_grow_and_each_place_has_its_own(ours: Federation) -> None:
     assert [ours.ledger.issue_epoch("selector") for _ in range(3)] == [1, 2, 3]
     assert ours.ledger.issue_epoch("aggregator") == 1
+
+
+def test_whoever_begins_again_gets_its_place_only_where_nobody_came_after(ours: Federation) -> None:
+    first = ours.ledger.issue_epoch("selector")
+    again = ours.ledger.issue_epoch("selector", first)
+    assert again == first + 1
+    with pytest.raises(Superseded, match="given to a successor in epoch 2; ours was 1"):
+        ours.ledger.issue_epoch("selector", first)
+    assert ours.ledger.issue_epoch("selector", again) == again + 1, "who was refused took it"
 
 
 def test_only_the_newest_epoch_writes(ours: Federation) -> None:

@@ -5,7 +5,7 @@ PYTHON := $(VENV)/bin/python
 STAMP  := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test simulation explore check chaos chaos-quick matrix sweep image-check bench bench-quick bench-memory soak accuracy schemas format clean
+.PHONY: help demo up test simulation explore check chaos chaos-quick matrix sweep power image-check bench bench-quick bench-memory soak accuracy schemas format clean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ chaos chaos-quick:
 
 matrix: $(STAMP)  ## every cell of the fault matrix, with stops of a real minute: 8 minutes; full disks want root
 	MIZZLE_MATRIX=1 MIZZLE_MATRIX_STOP_S=60 $(PYTHON) -m pytest -n 2 --dist worksteal tests/chaos $(ARGS)
+
+power: $(STAMP)  ## a device whose power fails at every byte that its outbox writes: 2 minutes; make test tries those around edges
+	MIZZLE_EVERY_BYTE=1 $(PYTHON) -m pytest -n 2 tests/mizzle/device/test_power.py $(ARGS)
 
 bench: $(STAMP)  ## what an update costs the servers: at most twice the least that it can cost: ARGS="--json FILE"
 	$(PYTHON) -m bench.pipeline --elements 100000 --bits 4 --updates 3000 --most-ratio 2 $(ARGS)

@@ -36,7 +36,7 @@ from services.local.fleet import Fleet, Wrist
 from services.local.fleets import start_fleet
 from services.local.judgement import Judgement, judged
 from services.local.processes import Processes
-from services.local.sight import Sight, waiting
+from services.local.sight import Sight, stored, waiting
 from services.local.store import Aof, start_store
 from services.local.store import Kind as StoreKind
 from services.local.waiting import LOOPBACK
@@ -212,7 +212,10 @@ class Ordeal:
         return self.wait_until(lambda: self.sight.has_released_after(newest), within_s, "a clean window")
 
     def drain(self, within_s: float = 90.0) -> float:
-        """Let the devices train no more, and return the seconds until every update has ended and every outbox is empty.
+        """Let the devices train no more, and return the seconds until every update has ended and nothing is kept for any.
+
+        Then every outbox is empty, and the payload store is too: it holds payloads, parts of them and sums for as long
+        as somebody may want them, and what nobody lets go of would fill it one day.
 
         Windows go on opening meanwhile, because late updates wait for the next one. It is awaited that one ends which
         was opened when all devices rested.
@@ -228,7 +231,11 @@ class Ordeal:
             is_later = window - (state == "open") > newest + 1
             return is_later and not waiting(self.federation.homes) and not self.sight.open_updates()
 
-        return self.wait_until(is_drained, within_s, "empty outboxes")
+        took_s = self.wait_until(is_drained, within_s, "empty outboxes")
+        return took_s + self.wait_until(self._holds_nothing, within_s - took_s, "an empty payload store")
+
+    def _holds_nothing(self) -> bool:
+        return not stored(self.federation.payloads)
 
     def copy_ledger(self, path: Path) -> Path:
         """The ledger as it is at this instant, in a file of its own."""

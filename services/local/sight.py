@@ -194,6 +194,11 @@ def _waiting_ids(outbox: Path) -> list[bytes]:
             return []
 
 
+def stored(payloads: Path) -> list[str]:
+    """What the payload store holds for as long as somebody may want it: payloads that are complete, and sums."""
+    return sorted(path.name for path in payloads.glob("*/*") if path.parent.name not in {"kept", "coming"})
+
+
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         return msgspec.json.decode(line, type=dict[str, Any])

@@ -43,7 +43,7 @@ from services.releaser import release
 from services.runtime.equipment import Unsigned
 from services.runtime.payloads import Spool
 from services.runtime.redis_log import Entry
-from services.runtime.stage import Booking, Service
+from services.runtime.service import Booking, Service
 from services.selector import invite
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from services.anomaly_detector.judge import begin, step
 from services.pipeline import hop
+from services.runtime.service import Service
 from services.runtime.shell import serve
-from services.runtime.stage import Service
 
 if __name__ == "__main__":
     serve(Service(hop("anomaly_detector"), begin, step))

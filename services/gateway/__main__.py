@@ -29,8 +29,9 @@ from services.gateway.sweep import sweep
 from services.pipeline import hop
 from services.runtime.companions import Companions
 from services.runtime.redis_log import Output
+from services.runtime.service import Service
 from services.runtime.shell import FAILED, attend
-from services.runtime.stage import Service, Stage
+from services.runtime.stage import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

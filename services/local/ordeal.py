@@ -212,10 +212,9 @@ class Ordeal:
         return self.wait_until(lambda: self.sight.has_released_after(newest), within_s, "a clean window")
 
     def drain(self, within_s: float = 90.0) -> float:
-        """Let the devices train no more, and return the seconds until every update has ended and nothing is kept for any.
+        """Let the devices train no more, and return the seconds until every update has ended and nothing waits for any.
 
-        Then every outbox is empty, and the payload store is too: it holds payloads, parts of them and sums for as long
-        as somebody may want them, and what nobody lets go of would fill it one day.
+        Then every outbox is empty, and so is the payload store: what nobody lets go of would fill it one day.
 
         Windows go on opening meanwhile, because late updates wait for the next one. It is awaited that one ends which
         was opened when all devices rested.

@@ -4,8 +4,8 @@ from services.pipeline import hop
 from services.privacy_accountant.book import book
 from services.privacy_accountant.charge import begin, step
 from services.privacy_accountant.figures import figures
+from services.runtime.service import Service
 from services.runtime.shell import serve
-from services.runtime.stage import Service
 
 if __name__ == "__main__":
     serve(Service(hop("privacy_accountant"), begin, step), book=book, figures=figures)

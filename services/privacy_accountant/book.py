@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mizzle.moves import Ground, Told
     from services.ledger.deliveries import Kind
     from services.ledger.ledger import Ledger
-    from services.runtime.stage import Booking
+    from services.runtime.service import Booking
 
 UNAUTHENTICATED: Final = "delivery.unauthenticated"
 

@@ -2,8 +2,8 @@
 
 from services.pipeline import hop
 from services.releaser.release import begin, step
+from services.runtime.service import Service
 from services.runtime.shell import serve
-from services.runtime.stage import Service
 
 if __name__ == "__main__":
     serve(Service(hop("releaser"), begin, step))

@@ -19,7 +19,7 @@ from services.ledger.past import DAY_MS
 from services.runtime.metrics import LoopFigures, Meters
 from services.runtime.payloads import Spool
 from services.runtime.redis_log import RedisLog, connected
-from services.runtime.stage import Stores
+from services.runtime.service import Stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from mizzle.messages import Message
     from mizzle.moves import Ground
     from services.pipeline import Hop
+    from services.runtime.service import Booking, Service
     from services.runtime.settings import Places, Settings
-    from services.runtime.stage import Booking, Service
 
     Book = Callable[[Ledger, Ground, int, Sequence[Booking]], Iterable[Message]]
     Figures = Callable[[Equipment], Iterable[Collector]]

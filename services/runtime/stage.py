@@ -17,10 +17,8 @@ import random
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_origin
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-import msgspec
-import numpy as np
 import structlog
 
 from mizzle.codec import decode_between_services, encode
@@ -29,33 +27,27 @@ from mizzle.failpoints import failpoint
 from mizzle.messages import (
     Abandonment,
     Candidate,
-    Decline,
-    Enrolment,
     Message,
-    Presence,
     Received,
-    Refusal,
     Release,
-    Unauthenticated,
-    Verdict,
     Window,
     refers_to,
 )
 from mizzle.moves import Ground, Moved, Tick, Told
 from mizzle.transport.clock import tick
-from mizzle.vocabulary import MOST_SENTENCE
 from services.ledger.engine import Damaged
-from services.pipeline import Hop, hears
+from services.pipeline import hears
 from services.runtime import about
 from services.runtime.about import in_hand
 from services.runtime.metrics import Meters
+from services.runtime.poison import came_from_outside, message_in, refusals
 from services.runtime.redis_log import Entry, Output, Place
+from services.runtime.service import Booking, Service, Stores
+from services.runtime.states import recalled, remembered
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from services.runtime.log import Log
-    from services.runtime.payloads import Spool
 
 S = TypeVar("S")
 
@@ -65,56 +57,11 @@ TAKEN_ALONE: Final = "alone"
 PULSE_MS: Final = 1000
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 5.0
 
-FROM_OUTSIDE: Final = (Enrolment, Presence, Decline, Received, Refusal, Unauthenticated, Verdict)
-
 _RESUME: Final = (
     "Put the newest one back (services.ledger restore), or say how far the world has come: services.ledger resume"
 )
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Booking:
-    """What the ledger is asked to remember, and the entry that asked, by stream and id, so that it counts once."""
-
-    told: Told
-    stream: str = ""
-    entry: str = ""
-
-
-@dataclass(frozen=True)
-class Service(Generic[S]):
-    """What makes one service of the loop: its place in the flow, its beginning, its step, and what only some have.
-
-    `book` writes bookings to the ledger in one transaction and answers with messages (the accountant); `tell` hands
-    messages to the world and returns when the world has them, and `is_well` says whether its line to the world works,
-    else the pulse stops (the gateway).
-    """
-
-    hop: Hop
-    begin: Callable[[Ground], S]
-    step: Callable[[Ground, S, Told | Tick], Moved[S]]
-    book: Callable[[int, Sequence[Booking]], Iterable[Message]] | None = None
-    tell: Callable[[Sequence[Message]], None] | None = None
-    is_well: Callable[[], bool] = lambda: True
-
-
-@dataclass(frozen=True)
-class Stores:
-    """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger.
-
-    `issue_epoch` is told in which epoch the asker had its place, 0 if it begins. `is_older_than` marks the ledger if it
-    has not issued the epoch that it is asked of, and says whether it did.
-    """
-
-    log: Log
-    spool: Spool
-    issue_epoch: Callable[[int], int]
-    facts: Callable[[], Iterable[Message]]
-    blob: Callable[[bytes], bytes | None]
-    is_older_than: Callable[[int], bool] = lambda _: False
-    has_open_window: Callable[[], bool] = lambda: True
 
 
 @dataclass
@@ -239,7 +186,7 @@ class Stage(Generic[S]):
             return self._guarded(entries)
         for entry in entries:
             self._careful -= 1
-            if self._tries(entry) >= MOST_TRIES and _came_from_outside(entry):
+            if self._tries(entry) >= MOST_TRIES and came_from_outside(entry):
                 self._bury(entry, f"{self._service.hop.service} could not take it {MOST_TRIES - 1} times")
             else:
                 self._alone([entry])
@@ -280,7 +227,7 @@ class Stage(Generic[S]):
         except Damaged:  # no entry is to blame, and none is to be buried for it
             raise
         except Unreadable as error:
-            if len(entries) != 1 or not _came_from_outside(entries[0]):
+            if len(entries) != 1 or not came_from_outside(entries[0]):
                 raise Fenced(f"begin again, one entry at a time: {error}") from error
             self._bury(entries[0], str(error))
         except Exception as error:  # the loop's edge: what breaks a step is taken apart, and buried at the third try
@@ -367,10 +314,10 @@ class Stage(Generic[S]):
         self._place = replace(place, state=None)
 
     def _bury(self, entry: Entry, why: str) -> None:
-        in_hand(_message_in(entry))
+        in_hand(message_in(entry))
         _log.error("dead letter", stream=entry.stream, entry=entry.id, why=why)
         outputs = [self._stores.log.dead(entry, self._service.hop.service, why)]
-        outputs += [Output("refused", encode(refusal)) for refusal in _refusals(entry, self._service.hop, why)]
+        outputs += [Output("refused", encode(refusal)) for refusal in refusals(entry, self._service.hop, why)]
         cursors = {**self._cursors, entry.stream: entry.id}
         self._commit(self._state, cursors, outputs)
         self._cursors = cursors
@@ -421,63 +368,7 @@ def _is_whole(message: Message, key: bytes, body: bytes) -> bool:
             return True
 
 
-def _came_from_outside(entry: Entry) -> bool:
-    """Whether a device made what is in this entry, so that it may be poison.
-
-    What our own services decided is tried for ever: buried, it would leave a window that never ends.
-    """
-    message = _message_in(entry)
-    return message is None or isinstance(message, FROM_OUTSIDE)
-
-
-def _message_in(entry: Entry) -> Message | None:
-    try:
-        return decode_between_services(entry.body)
-    except Unreadable:
-        return None
-
-
 def _pause(seconds: float, stopping: Callable[[], bool]) -> None:
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0 and not stopping():
         time.sleep(min(left, 0.1))
-
-
-def remembered(state: Any) -> bytes:  # noqa: ANN401  # every service has its own state
-    """A state as bytes; arrays as their type and their bytes."""
-    return msgspec.msgpack.encode(state, enc_hook=_array_out)
-
-
-def recalled(body: bytes | None, fresh: S) -> S:
-    """The state that `remembered` wrote; `fresh` if there is none, or it is of another version of this program."""
-    if body is None:
-        return fresh
-    try:
-        return msgspec.msgpack.decode(body, type=type(fresh), dec_hook=_array_in)
-    except msgspec.MsgspecError as error:
-        _log.warning("the stored state is not of this version: begin from the ledger", why=str(error))
-        return fresh
-
-
-def _array_out(value: Any) -> Any:  # noqa: ANN401  # msgspec's hook
-    if isinstance(value, np.ndarray) and value.ndim == 1:
-        return [value.dtype.str, value.tobytes()]
-    raise NotImplementedError(f"a state holds arrays of one dimension, and no {type(value).__name__} else")
-
-
-def _array_in(kind: type, value: Any) -> Any:  # noqa: ANN401  # msgspec's hook
-    if (get_origin(kind) or kind) is np.ndarray:
-        return np.frombuffer(value[1], value[0]).copy()
-    raise NotImplementedError(f"a state holds no {kind}")
-
-
-def _refusals(entry: Entry, place: Hop, why: str) -> list[Refusal]:
-    """An update that could not be read still gets its outcome, if its header can be."""
-    if Refusal not in place.says:
-        return []
-    try:
-        message: Any = decode_between_services(entry.body)
-        told = {"id": message.id, "update": message.update, "sealed": message.sealed}
-        return [Refusal(**told, reason="unreadable", why=why[:MOST_SENTENCE])]
-    except (Unreadable, AttributeError):
-        return []

@@ -12,7 +12,8 @@ from mizzle.errors import Away
 from mizzle.messages import Message
 from mizzle.moves import Tick
 from services.runtime.redis_log import Entry, Output, Place
-from services.runtime.stage import Booking, recalled, remembered
+from services.runtime.service import Booking
+from services.runtime.states import recalled, remembered
 
 Question = tuple[Any, ...]
 """A word, and what it is about."""

@@ -21,7 +21,7 @@ from services.ledger.ledger import WRITER, Ledger
 from services.ledger.migrate import migrate
 from services.ledger.tables import AUDIT, BUDGETS, CHARGES, DELIVERIES, LEASES, METADATA, RELEASES, UPDATES, WINDOWS
 from services.privacy_accountant.book import book
-from services.runtime.stage import Booking
+from services.runtime.service import Booking
 from tests.exploration.small import MODEL, ROLES, START, Device, devices_of, ground_of, opening
 
 Asked = tuple[tuple[bytes, tuple[tuple[bytes, bytes], ...], str, str], ...]

@@ -9,7 +9,8 @@ from services.gateway import deliver
 from services.pipeline import hop
 from services.privacy_accountant import book, charge
 from services.releaser import release
-from services.runtime.stage import Service, Stage
+from services.runtime.service import Service
+from services.runtime.stage import Stage
 from tests.exploration import streams
 from tests.exploration.shelf import Book
 from tests.exploration.streams import Fence

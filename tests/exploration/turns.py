@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from mizzle.errors import Away
 from mizzle.moves import Ground
 from services.runtime.redis_log import Place
-from services.runtime.stage import Service, Stage, Stores, recalled
+from services.runtime.service import Service, Stores
+from services.runtime.stage import Stage
+from services.runtime.states import recalled
 from tests.exploration.hands import Hands, Question, ordered
 
 EFFECTS = frozenset({"take", "put", "book", "tell", "commit", "append", "discard"})

@@ -22,7 +22,8 @@ from services.ledger.ledger import Ledger
 from services.ledger.tables import BUDGETS, CHARGES, UPDATES
 from services.privacy_accountant.book import book
 from services.releaser import release
-from services.runtime.stage import Booking, Stage
+from services.runtime.service import Booking
+from services.runtime.stage import Stage
 from tests.exploration.streams import Held
 from tests.exploration.system import System, services
 from tests.exploration.world import Faults

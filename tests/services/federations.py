@@ -44,7 +44,7 @@ from services.ledger.founding import Founded, found
 from services.ledger.ledger import Ledger
 from services.ledger.tables import METADATA, UPDATES
 from services.privacy_accountant.book import book
-from services.runtime.stage import Booking
+from services.runtime.service import Booking
 from tests.services.plans import MODEL, plan
 
 DEVICES = ("pump-1", "pump-2", "pump-3", "pump-4")

@@ -10,7 +10,7 @@ from mizzle.moves import Ground, Tick
 from mizzle.transport.memory import MemoryBroker
 from services.ledger.ledger import Ledger
 from services.runtime.redis_log import Output, Place
-from services.runtime.stage import Booking
+from services.runtime.service import Booking
 from tests.simulation.fleet_plan import Founding
 from tests.simulation.lines import Line
 from tests.simulation.memory_log import MemoryStore

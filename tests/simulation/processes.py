@@ -22,7 +22,8 @@ from services.gateway.sweep import sweep
 from services.pipeline import FLOW, Hop
 from services.privacy_accountant import charge
 from services.releaser import release
-from services.runtime.stage import Booking, Service, Stage, Stores
+from services.runtime.service import Booking, Service, Stores
+from services.runtime.stage import Stage
 from services.selector import invite
 from tests.simulation.lines import Line, calm, connect, vanish
 from tests.simulation.memory_log import MemoryLog

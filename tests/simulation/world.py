@@ -13,7 +13,7 @@ from mizzle.transport.memory import MemoryBroker
 from services.pipeline import FLOW, hop
 from services.privacy_accountant.book import book as real_book
 from services.runtime.redis_log import Output, Place
-from services.runtime.stage import Booking
+from services.runtime.service import Booking
 from tests.simulation.around import Book
 from tests.simulation.devices import Device
 from tests.simulation.faults import CALM, Faults, Rates

@@ -11,7 +11,7 @@ from mizzle.parts import First
 from mizzle.transport.bus import BusEvent, Sent
 from services.ledger.ledger import Ledger
 from services.privacy_accountant.book import book
-from services.runtime.stage import Booking
+from services.runtime.service import Booking
 from tests.simulation.around import Book
 from tests.simulation.devices import Device
 from tests.simulation.lines import Line

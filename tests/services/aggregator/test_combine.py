@@ -18,7 +18,7 @@ from mizzle.moves import Event, Ground, Moved, Told
 from mizzle.plan import Plan, from_toml
 from mizzle.terms import codec_of, grid_of, mechanism_of
 from services.aggregator.combine import WITHOUT_END, State, begin, step
-from services.runtime.stage import recalled, remembered
+from services.runtime.states import recalled, remembered
 from tests.makers import (
     MODEL,
     PLAN,

@@ -10,7 +10,7 @@ from mizzle.moves import Moved, Told
 from mizzle.terms import bound_of, codec_of, grid_of
 from services.anomaly_detector import judge
 from services.anomaly_detector.judge import LOOKS_BACK, State, begin, step
-from services.runtime.stage import recalled, remembered
+from services.runtime.states import recalled, remembered
 from tests.makers import fold, ground, one_hot, payload, plan, received, tick
 
 GROUND = ground()

@@ -15,7 +15,7 @@ from services.ledger import audit, deliveries
 from services.ledger.engine import reading
 from services.ledger.tables import BUDGETS, CHARGES, UPDATES, WINDOWS
 from services.privacy_accountant.charge import terms_of
-from services.runtime.stage import Booking
+from services.runtime.service import Booking
 from tests.services.federations import DEVICES, Federation, federation, opening
 from tests.services.plans import budget_for, plan
 

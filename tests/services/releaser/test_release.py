@@ -11,7 +11,7 @@ from mizzle.manifest import Manifest
 from mizzle.messages import Aggregate, BlobRef, Candidate, Member, Release, Resumption
 from mizzle.moves import Event, Moved, Told
 from services.releaser.release import State, begin, step
-from services.runtime.stage import recalled, remembered
+from services.runtime.states import recalled, remembered
 from tests.makers import KEY, NOW, base, digest, fold, ground, plan, tick
 
 GROUND = ground()

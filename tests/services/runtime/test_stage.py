@@ -39,7 +39,9 @@ from services.runtime.about import short, with_subject
 from services.runtime.metrics import Meters
 from services.runtime.payloads import Spool
 from services.runtime.redis_log import Output, Place, RedisLog, connected
-from services.runtime.stage import MOST_TRIES, Booking, Service, Stage, Stores, recalled, remembered
+from services.runtime.service import Booking, Service, Stores
+from services.runtime.stage import MOST_TRIES, Stage
+from services.runtime.states import recalled, remembered
 from tests.makers import charge
 from tests.services.gateway.devices import Device
 from tests.services.grounds import Grounds, founded, model_of, release

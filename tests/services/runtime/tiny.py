@@ -12,8 +12,8 @@ from mizzle.messages import Answer, Message, Unauthenticated
 from mizzle.moves import Ground, Moved, Tick, Told
 from services.ledger.ledger import Ledger
 from services.pipeline import hop
+from services.runtime.service import Booking, Service
 from services.runtime.shell import serve
-from services.runtime.stage import Booking, Service
 
 TABLE = "CREATE TABLE IF NOT EXISTS heard (device TEXT PRIMARY KEY, times INTEGER)"
 

@@ -10,7 +10,7 @@ from mizzle.errors import Misconfigured
 from mizzle.messages import Answer, Closed, Decline, Exhausted, Halt, Invitation, Opening, Presence
 from mizzle.moves import Event, Moved, Told
 from mizzle.terms import bound_of
-from services.runtime.stage import recalled, remembered
+from services.runtime.states import recalled, remembered
 from services.selector.invite import State, begin, step
 from tests.makers import KEY, NOW, base, fold, ground, plan, tick, window
 

@@ -48,53 +48,17 @@ MOST_BACKOFF_S = 2.0  # the broker is a neighbour, and a whole fleet waits for u
 
 def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
     """Be the gateway until `stopping()`, or until one of its threads has ended."""
-    ground, settings = equipment.ground, equipment.settings
-    federation = ground.plan.federation
-    line = partial(
-        MqttBus,
-        settings.broker,
-        password=read_password(settings.broker_password_file) if settings.broker_password_file else None,
-        max_backoff_s=MOST_BACKOFF_S,
-    )
-    coming = line("gateway", receive_maximum=RECEIVE_MAXIMUM, receive_bytes=RECEIVE_BYTES, manual_ack=True)
-    going = line("gateway-delivery", will=will(federation))
-    heartbeat, courier, inbox = Heartbeat(going, coming, federation), Courier(going), Inbox()
-    lookout = _lookout(equipment, coming)
+    coming, going = _lines(equipment)
+    heartbeat = Heartbeat(going, coming, equipment.ground.plan.federation)
+    courier, inbox, lookout = Courier(going), Inbox(), _lookout(equipment, coming)
     mirror = Mirror(Originals.of(equipment), courier, lookout.has_looked, lambda: lookout.newest)
-    room = min(receive.MOST_ARRIVING, settings.payload_bytes // SHARE_ARRIVING)
-    equipment.stores.spool.set_aside(room)
-    equipment.stores.spool.sweep_unfinished()
-    intake = Intake(
-        coming,
-        inbox,
-        heartbeat,
-        GATEWAY,
-        receive.begin(ground.plan, room),
-        equipment.ledger.device_key,
-        equipment.ledger.receipt,
-        partial(going.publish, lasting=False),
-        Comings(settings.payloads / "coming"),
-        equipment.stores.spool,
-        equipment.stores.log,
-        equipment.meters,
+    intake = _intake(equipment, coming, going, inbox, heartbeat)
+    stage = _delivery(
+        equipment, coming, Delivery(heartbeat.federation, courier, mirror, equipment.stores.spool), heartbeat
     )
     equipment.registry.register(GatewayFigures(equipment.meters, heartbeat.is_heard))
-    delivery = Delivery(federation, courier, mirror, equipment.stores.spool)
-    service = Service(GATEWAY, deliver.begin, deliver.step, tell=delivery.tell, is_well=heartbeat.is_heard)
-
-    def facts() -> Iterable[Message]:
-        # Redis may have lost what devices said of themselves: a new subscription brings again what is retained of it.
-        coming.subscribe(topics.every_up(federation))
-        # And it may have lost that updates have ended, so that their payloads would be kept for ever.
-        sweep(equipment.stores.spool, equipment.ledger.unneeded)
-        return equipment.stores.facts()
-
-    coming.subscribe(topics.every_up(federation))
-    coming.subscribe(topics.release(federation))
-    coming.subscribe(topics.state(federation))
     coming.open(_each(inbox.listen, heartbeat.listen, lookout.listen))
     going.open(_each(courier.listen, mirror.listen, heartbeat.listen))
-    stage = Stage(service, ground, replace(equipment.stores, facts=facts), settings.batch, equipment.meters)
     try:
         with Companions(intake.run, mirror.run, lookout.run) as companions:
             stage.run(lambda: stopping() or companions.one_has_fallen())
@@ -104,6 +68,55 @@ def work(equipment: Equipment, stopping: Callable[[], bool]) -> None:
         going.close()
     if companions.one_has_fallen():
         sys.exit(FAILED)
+
+
+def _lines(equipment: Equipment) -> tuple[Bus, Bus]:
+    """The line that updates come on and the one that answers go out on; neither is open yet."""
+    federation, settings = equipment.ground.plan.federation, equipment.settings
+    line = partial(
+        MqttBus,
+        settings.broker,
+        password=read_password(settings.broker_password_file) if settings.broker_password_file else None,
+        max_backoff_s=MOST_BACKOFF_S,
+    )
+    coming = line("gateway", receive_maximum=RECEIVE_MAXIMUM, receive_bytes=RECEIVE_BYTES, manual_ack=True)
+    for topic in (topics.every_up(federation), topics.release(federation), topics.state(federation)):
+        coming.subscribe(topic)
+    return coming, line("gateway-delivery", will=will(federation))
+
+
+def _intake(equipment: Equipment, coming: Bus, going: Bus, inbox: Inbox, heartbeat: Heartbeat) -> Intake:
+    spool = equipment.stores.spool
+    room = min(receive.MOST_ARRIVING, equipment.settings.payload_bytes // SHARE_ARRIVING)
+    spool.set_aside(room)
+    spool.sweep_unfinished()
+    return Intake(
+        coming,
+        inbox,
+        heartbeat,
+        GATEWAY,
+        receive.begin(equipment.ground.plan, room),
+        equipment.ledger.device_key,
+        equipment.ledger.receipt,
+        partial(going.publish, lasting=False),
+        Comings(equipment.settings.payloads / "coming"),
+        spool,
+        equipment.stores.log,
+        equipment.meters,
+    )
+
+
+def _delivery(equipment: Equipment, coming: Bus, delivery: Delivery, heartbeat: Heartbeat) -> Stage[deliver.Nothing]:
+    def facts() -> Iterable[Message]:
+        # Redis may have lost what devices said of themselves: a new subscription brings again what is retained of it.
+        coming.subscribe(topics.every_up(heartbeat.federation))
+        # And it may have lost that updates have ended, so that their payloads would be kept for ever.
+        sweep(equipment.stores.spool, equipment.ledger.unneeded)
+        return equipment.stores.facts()
+
+    service = Service(GATEWAY, deliver.begin, deliver.step, tell=delivery.tell, is_well=heartbeat.is_heard)
+    stores = replace(equipment.stores, facts=facts)
+    return Stage(service, equipment.ground, stores, equipment.settings.batch, equipment.meters)
 
 
 def _lookout(equipment: Equipment, coming: Bus) -> Lookout:

@@ -159,8 +159,8 @@ class Stage(Generic[S]):
             if type(fact) in heard:
                 told = self._told(fact)
                 work.take(self._service.step(self._ground, work.state, told), told, None)
+        self._sweep()  # before the commit, which tells us if somebody has come after us meanwhile
         self._settle(work, self._cursors)
-        self._sweep()
         self._meters.begun()
 
     def _taken(self, epoch: int) -> Place:

@@ -22,6 +22,9 @@ BOUNDS = {
     "a deadline": Faults(),
     "a deadline, and a crash after any effect": Faults(crash=1),
     "a process that is stopped anywhere": Faults(stop=1, deadlines=0),
+    "the accountant dies, and one that was stopped wakes": Faults(
+        crash=1, stop=1, deadlines=0, stops="privacy_accountant"
+    ),
     "Redis is emptied": Faults(empty=1, deadlines=0),
     "a deadline, and an update that comes twice or is lost": Faults(repeat=1, lose=1, together=1),
 }

@@ -119,6 +119,15 @@ def test_what_was_lost_is_charged_to_every_device_at_the_dearest(ours: Federatio
     assert {(row["device"], row["loss"]) for row in ours.rows(SURCHARGES)} == {(one, 2 * DEAREST) for one in DEVICES}
 
 
+def test_the_first_window_after_it_knows_the_most_that_any_device_may_have_lost(ours: Federation) -> None:
+    """I20: pump-1 lost most and sends nothing any more; the next release shows its loss all the same."""
+    ours.run()
+    mark(ours)
+    resume(ours, version=3, window=3)
+    assert ours.open(("pump-3", "pump-4"), after=3).spent == sum(spent(ours)["pump-1"]) == 2**30 + 2 * DEAREST
+    assert next(fact for fact in ours.ledger.facts() if isinstance(fact, Window)).spent == 2**30 + 2 * DEAREST
+
+
 def test_the_dearest_is_an_update_of_every_window_that_a_release_can_hold() -> None:
     wanted = plan(staleness=3)
     heaviest = 64 + sum(stale_weight(age) for age in (1, 2, 3))

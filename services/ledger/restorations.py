@@ -91,7 +91,8 @@ def newest(tx: Connection, federation: str) -> Restoration | None:
 def mark(tx: Connection, federation: str, act: audit.Act, seen: Seen = NOTHING_SEEN) -> None:
     """From now on this ledger is known to be older than the world; if it was already, what was `seen` is added.
 
-    `act` says who found it, and its body why. No epoch is issued any more that a newer ledger may have issued.
+    `act` says who found it, and its body why. No epoch is issued any more that a newer ledger may have issued, and the
+    ledger has a new name, so that nothing in Redis is taken for its own: it may be of the newer one.
     """
     known, ours = newest(tx, federation), how_far(tx, federation)
     version, window = max(ours.version, seen.version), max(ours.window, seen.window)
@@ -102,6 +103,7 @@ def mark(tx: Connection, federation: str, act: audit.Act, seen: Seen = NOTHING_S
         row = {"number": known.number + 1 if known else 1, "at": act.at, "why": str(act.body["why"])}
         tx.execute(insert(RESTORATIONS).values(federation=federation, **row, version=version, window=window))
     leases.leap(tx, federation)
+    federations.rename(tx, federation)
     audit.append(tx, act)
 
 

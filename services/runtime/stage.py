@@ -105,7 +105,8 @@ class Stores:
     """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger.
 
     `issue_epoch` is told in which epoch the asker had its place, 0 if it begins. `is_older_than` marks the ledger if it
-    has not issued the epoch that it is asked of, and says whether it did.
+    has not issued the epoch that it is asked of, and says whether it did. `is_another` says whether the ledger is not
+    the one that we began with: then what Redis has may be of one that was lost.
     """
 
     log: Log
@@ -115,6 +116,7 @@ class Stores:
     blob: Callable[[bytes], bytes | None]
     is_older_than: Callable[[int], bool] = lambda _: False
     has_open_window: Callable[[], bool] = lambda: True
+    is_another: Callable[[], bool] = lambda: False
 
 
 @dataclass
@@ -400,6 +402,10 @@ class Stage(Generic[S]):
         if (epoch, version) != (self._place.epoch, self._place.version):
             held = f"{self._service.hop.service} is held by epoch {epoch or 'none'}, version {version}"
             raise Fenced(f"{held}; ours are epoch {self._place.epoch}, version {self._place.version}")
+        if self._stores.is_another():
+            service = self._service.hop.service
+            text = f"the ledger is not the one that {service} began with: it was marked as restored, or replaced"
+            raise Superseded(f"{text}. What {service} remembers may be of a lost one: start again")
         if self._service.is_well():
             self._stores.log.beat(now, self._cursors)
 

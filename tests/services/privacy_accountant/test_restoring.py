@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from mizzle.messages import Abandoned, Charge, Closed, Release, Resumption, Sighting, Window
+from mizzle.errors import Fenced, Superseded
+from mizzle.messages import Abandoned, Abandonment, Charge, Closed, Message, Release, Resumption, Sighting, Window
 from services.ledger import audit, restorations
+from services.ledger.backups import back_up
 from services.ledger.engine import reading, writing
 from services.ledger.restorations import NOTHING_SEEN, RESTORED, RESUMED, Restoration, Seen, most_loss
 from services.ledger.tables import AUDIT, BUDGETS, CHARGES, RELEASES, SURCHARGES, UPDATES, WINDOWS
@@ -26,7 +29,7 @@ def mark(ours: Federation, seen: Seen = NOTHING_SEEN) -> None:
     act = audit.Act("pumps", 1, "operator", RESTORED, "pumps", {"why": "a test"})
     with writing(ours.ledger.engine) as tx:
         restorations.mark(tx, "pumps", act, seen)
-    ours.epoch = ours.ledger.issue_epoch("privacy_accountant")
+    ours.begin_again()
 
 
 def resume(ours: Federation, version: int, window: int) -> int:
@@ -207,6 +210,51 @@ def test_a_release_that_the_gateway_saw_and_the_ledger_does_not_know_marks_it(ou
     assert (found := marked(ours)) is not None
     assert (found.version, found.window, found.holds) == (2, 2, True)
     assert found.closed_at is not None
+
+
+def of_a_lost_one(ours: Federation, what: str) -> Message:
+    """What a service says of window 2 that an older ledger does not know, as it knew it from the lost one."""
+    window = structs.replace(ours.open(), number=2)
+    ours.give_up(structs.replace(window, number=1))
+    candidate, _ = ours.candidate(window, [])
+    abandonment = Abandonment(window=2, arrived=0, quorum=2)
+    return {"opening": opening(2, DEVICES), "candidate": candidate, "abandonment": abandonment}[what]
+
+
+@pytest.mark.parametrize("what", ["opening", "candidate", "abandonment"])
+def test_a_window_that_a_service_speaks_of_and_the_ledger_does_not_know_marks_it(ours: Federation, what: str) -> None:
+    """What services say of windows they have from a ledger: so it was a newer one."""
+    unknown = of_a_lost_one(ours, what)
+    assert ours.book(opening(1, ())) == []
+    assert marked(ours) is None
+    ours.book(unknown, unknown)
+    assert (found := marked(ours)) is not None
+    assert (found.number, found.version, found.window, found.holds) == (1, 0, 2, True)
+    with pytest.raises(Fenced):
+        ours.book(unknown)
+
+
+def test_who_opened_a_ledger_before_it_was_marked_takes_no_place_under_its_old_name(ours: Federation) -> None:
+    """What Redis has under that name may be of the lost one: a selector waited for a window of it without end."""
+    before = ours.ledger
+    assert not before.is_another()
+    mark(ours)
+    assert ours.ledger.name != before.name
+    assert before.is_another()
+    assert not ours.ledger.is_another()
+    with pytest.raises(Superseded, match=r"marked as restored since selector opened it.*start again"):
+        before.issue_epoch("selector")
+
+
+def test_a_ledger_whose_file_was_replaced_is_another_and_one_that_is_away_is_not(ours: Federation) -> None:
+    file = ours.folder / "ledger.db"
+    back_up(f"sqlite:///{file}", ours.folder / "copy.db")
+    aside = file.rename(ours.folder / "aside.db")
+    assert not ours.ledger.is_another()
+    (ours.folder / "copy.db").rename(file)
+    assert ours.ledger.is_another()
+    aside.replace(file)
+    assert not ours.ledger.is_another()
 
 
 def test_a_release_that_nobody_of_us_signed_marks_nothing(ours: Federation) -> None:

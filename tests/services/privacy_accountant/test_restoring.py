@@ -138,6 +138,31 @@ def test_the_dearest_is_an_update_of_every_window_that_a_release_can_hold() -> N
     assert most_loss(plan(late="refuse", staleness=3)) == terms_of(wanted).loss(0, 64)
 
 
+@pytest.mark.parametrize("known", [0, 1])
+def test_buffered_no_device_is_charged_less_than_two_equally_fresh_updates_cost_it(tmp_path: Path, known: int) -> None:
+    """What comes for a window that was given up is as fresh in the next one, whichever of them the backup knows."""
+    buffered = plan(mode="buffered", staleness=0)
+    lost, older = (federation(tmp_path / name, buffered) for name in ("lost", "older"))
+    first = lost.open()
+    lost.give_up(first)
+    second = lost.open(after=1)
+    verdicts = [lost.verdict("pump-1", first), lost.verdict("pump-1", second), lost.verdict("pump-2", second)]
+    lost.charge(*verdicts)
+    candidate, attached = lost.candidate(second, verdicts)
+    lost.book(candidate, attached=attached)
+    if known:
+        older.give_up(older.open())
+    mark(older)
+    assert resume(older, version=1, window=2) >= spent(lost)["pump-1"][0] > most_loss(buffered)
+
+
+def test_buffered_no_more_is_charged_than_full_windows_cost_however_many_were_given_up(tmp_path: Path) -> None:
+    buffered = plan(mode="buffered", staleness=0)
+    ours = federation(tmp_path, buffered)
+    mark(ours)
+    assert resume(ours, version=2, window=100) == 2 * terms_of(buffered).loss(0, 3 * 64)
+
+
 @pytest.mark.parametrize(
     ("version", "window", "said"),
     [(1, 9, "release 2"), (2, 1, "window 4"), (9, 4, "cannot come of the windows")],

@@ -127,7 +127,8 @@ class Opening(Message, tag="opening.v1"):
 class Window(Message, tag="window.v1"):
     """A window is open: a bounded interval of collection on one base model, as the ledger has it.
 
-    `optimizer` is what the strategy remembered when it made the base; none where it remembers nothing.
+    `optimizer` is what the strategy remembered when it made the base; none where it remembers nothing. `spent` is the
+    most that any device of the federation had spent or reserved when it opened.
     """
 
     number: WindowNumber
@@ -141,6 +142,7 @@ class Window(Message, tag="window.v1"):
     bound: Bound
     weight_cap: Weight
     optimizer: BlobRef | None = None
+    spent: MuSquared = 0
 
 
 class Exhausted(Message, tag="exhausted.v1"):
@@ -259,9 +261,9 @@ class Member(Record):
 class Aggregate(Message, tag="aggregate.v1"):
     """A sealed window: its members, and where the noised integer sum and the model made of it lie.
 
-    `arrived` counts envelopes of the cohort, refused contents among them; `spent` is the most that any device has
-    spent or reserved by now. `noise_key` is the key of the noise, sealed for the federation's auditor before it was
-    used; empty where none is named.
+    `arrived` counts envelopes of the cohort, refused contents among them; `spent` is the most that any device of the
+    federation has spent or reserved by now. `noise_key` is the key of the noise, sealed for the federation's auditor
+    before it was used; empty where none is named.
     """
 
     window: WindowNumber

@@ -39,8 +39,8 @@ WITHOUT_END: Final = f"to seal it did not end {MOST_TRIES - 1} times: is there m
 class State(msgspec.Struct, frozen=True):
     """What the aggregator knows between two entries.
 
-    `ended` is the newest window that the ledger has closed; `spent` the most that any device is known to have spent or
-    reserved.
+    `ended` is the newest window that the ledger has closed; `spent` the most that any device has spent or reserved: a
+    window says so of all of them, and a charge of its own.
     """
 
     ended: WindowNumber = 0
@@ -66,7 +66,8 @@ def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
         sums.settle(state.gathering)  # a tick ends each batch, and then the state is stored
     match event, state.gathering:
         case Told(Window() as window, attached), _ if window.number > _newest(state):
-            return Moved(_replaced(state, gathering=_opened(ground, window, attached)))
+            spent = max(state.spent, window.spent)
+            return Moved(_replaced(state, spent=spent, gathering=_opened(ground, window, attached)))
         case Told(Charge() as charge, attached), gathering:
             is_new = gathering is not None and gathering.lacks(charge)
             noted = _take_in(ground, gathering, charge, attached.get(charge.id)) if gathering and is_new else ()

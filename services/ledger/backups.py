@@ -8,7 +8,6 @@ off at any moment, either command leaves what was there, or has done all of it.
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 import time
 from contextlib import closing, contextmanager
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from mizzle.errors import Away, Misconfigured
 from services.ledger import audit, federations, restorations
@@ -185,12 +184,10 @@ def _mark(draft: Path, file: Path, seen: Mapping[str, Seen]) -> None:
 
 
 def _mark_one(tx: Connection, federation: str, file: Path, seen: Seen, now: int) -> None:
-    """Mark one federation of a ledger, and give the ledger's part of Redis another name."""
+    """Mark one federation of a ledger."""
     written = tx.execute(select(FEDERATIONS.c.ledger).where(FEDERATIONS.c.federation == federation)).scalar()
     body = {"why": f"restored from the backup {file.name}", "instead_of": written}
     restorations.mark(tx, federation, audit.Act(federation, now, "operator", RESTORED, federation, body), seen)
-    renamed = {"ledger": secrets.token_hex(8)}
-    tx.execute(update(FEDERATIONS).where(FEDERATIONS.c.federation == federation).values(renamed))
 
 
 def _closed(draft: Path, engine: Engine) -> None:

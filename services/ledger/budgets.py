@@ -32,6 +32,14 @@ class Hold:
     loss: int
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How many devices of a federation can pay for another update, and what the one has spent that spent most."""
+
+    able: int
+    most: int
+
+
 _SPENT: Final = BUDGETS.c.settled + BUDGETS.c.reserved
 _HELD: Final = select(CHARGES.c.loss).where(CHARGES.c.update == bindparam("id"), CHARGES.c.state == "reserved")
 _RESERVE: Final = Prepared(
@@ -69,12 +77,15 @@ def with_room(tx: Connection, devices: Collection[str], loss: int, limit: int) -
     return set(tx.execute(select(BUDGETS.c.device).where(BUDGETS.c.device.in_(devices), room)).scalars())
 
 
-def how_many_with_room(tx: Connection, federation: str, loss: int, limit: int) -> int:
-    """How many devices of the federation may lose `loss` more without passing `limit`."""
+def standing(tx: Connection, federation: str, loss: int, limit: int) -> Standing:
+    """How the federation stands, where another update costs `loss` and `limit` is what a device may spend.
+
+    It reads every budget once; one opening of a window is one look.
+    """
     members = DEVICES.join(BUDGETS, BUDGETS.c.device == DEVICES.c.device)
-    wanted = select(func.count()).select_from(members)
-    wanted = wanted.where(DEVICES.c.federation == federation, _SPENT + loss <= limit)
-    return int(tx.execute(wanted).scalar_one())
+    able, most = func.count().filter(_SPENT + loss <= limit), func.coalesce(func.max(_SPENT), 0)
+    wanted = select(able, most).select_from(members).where(DEVICES.c.federation == federation)
+    return Standing(*tx.execute(wanted).one())
 
 
 def held(tx: Connection, update_id: bytes) -> int:

@@ -148,6 +148,12 @@ def _refuse_another_file(connection: Connection) -> None:
         raise Damaged(f"{path} is not the file that was opened: it was deleted or replaced meanwhile; {_RESTORE}")
 
 
+def is_replaced(connection: Connection) -> bool:
+    """Whether another file has the name of the one that is open; where none has it, its disk may come back."""
+    opened, there = connection.info.get(_FILE), _file_at(connection.engine.url.database or "")
+    return None not in {opened, there} and there != opened
+
+
 def _file_at(path: str) -> tuple[int, int] | None:
     """Which file has this name: its device and its number there."""
     try:

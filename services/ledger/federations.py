@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from mizzle.errors import Misconfigured
 from mizzle.messages import Halt, ServerKey
+from services.ledger.prepared import Prepared
 from services.ledger.tables import FEDERATIONS, SERVER_KEYS
 
 if TYPE_CHECKING:
@@ -65,6 +67,21 @@ def find(tx: Connection, federation: str) -> Federation:
         raise Misconfigured(f"{text}: correct MIZZLE_FEDERATION or the plan's federation")
     row = known[federation]
     return Federation(ledger=row.ledger, epoch=row.epoch, plan=row.plan, model_digest=row.model_digest)
+
+
+def rename(tx: Connection, federation: str) -> None:
+    """Give the ledger's part of Redis a name that nobody has used."""
+    this = FEDERATIONS.c.federation == federation
+    tx.execute(update(FEDERATIONS).where(this).values(ledger=secrets.token_hex(8)))
+
+
+_NAME: Final = Prepared(select(FEDERATIONS.c.ledger).where(FEDERATIONS.c.federation == bindparam("of")))
+
+
+def name(tx: Connection, federation: str) -> str | None:
+    """The name under which Redis knows the ledger now."""
+    found: str | None = _NAME.scalar(tx, {"of": federation})
+    return found
 
 
 def names(tx: Connection) -> frozenset[str]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from mizzle.errors import Misconfigured
+from mizzle.errors import Misconfigured, Superseded
 from mizzle.plan import Plan, from_canonical
 from services.ledger import audit, blobs, enrolments, federations, leases, releases, restorations, updates, windows
-from services.ledger.engine import answering, checkpoint, connect, reading, writing
+from services.ledger.engine import answering, checkpoint, connect, is_replaced, reading, writing
 from services.ledger.facts import facts
 from services.ledger.past import RETENTION_MS
 from services.ledger.tables import REVISION
@@ -84,9 +84,13 @@ class Ledger:
         came after. The writer begins with a short log: what was left in it is folded into the ledger's file.
 
         Raises:
-            Superseded: a successor was given the place after epoch `held`.
+            Superseded: a successor was given the place after epoch `held`, or the ledger goes by another name since it
+                was opened.
         """
         with writing(self.engine) as tx:
+            if not self._goes_by_its_name(tx):
+                text = f"the ledger of {self.federation} was marked as restored since {service} opened it"
+                raise Superseded(f"{text}, and what Redis has under the old name is not its own: start again")
             holder = f"{socket.gethostname()}:{os.getpid()}"
             epoch = leases.issue(tx, self._place(service), holder, round(time.time() * 1000), held)
         if service == WRITER:
@@ -107,6 +111,11 @@ class Ledger:
             act = audit.Act(self.federation, now, service, restorations.RESTORED, self.federation, body)
             restorations.mark(tx, self.federation, act)
             return True
+
+    def is_another(self) -> bool:
+        """Whether this is not the ledger that was opened: it was marked as restored since, or its file was replaced."""
+        with reading(self.engine) as tx:
+            return is_replaced(tx) or not self._goes_by_its_name(tx)
 
     def facts(self) -> list[Message]:
         """How things stand, as a service that resumes is told it."""
@@ -170,6 +179,9 @@ class Ledger:
         with writing(self.engine) as tx:
             leases.check(tx, self._place(WRITER), service_epoch)
             yield tx
+
+    def _goes_by_its_name(self, tx: Connection) -> bool:
+        return federations.name(tx, self.federation) == self.name
 
     def _place(self, service: str) -> str:
         return f"{self.federation}/{service}"

@@ -91,7 +91,8 @@ def newest(tx: Connection, federation: str) -> Restoration | None:
 def mark(tx: Connection, federation: str, act: audit.Act, seen: Seen = NOTHING_SEEN) -> None:
     """From now on this ledger is known to be older than the world; if it was already, what was `seen` is added.
 
-    `act` says who found it, and its body why. No epoch is issued any more that a newer ledger may have issued.
+    `act` says who found it, and its body why. No epoch is issued any more that a newer ledger may have issued, and the
+    ledger has a new name, so that nothing in Redis is taken for its own: it may be of the newer one.
     """
     known, ours = newest(tx, federation), how_far(tx, federation)
     version, window = max(ours.version, seen.version), max(ours.window, seen.window)
@@ -102,6 +103,7 @@ def mark(tx: Connection, federation: str, act: audit.Act, seen: Seen = NOTHING_S
         row = {"number": known.number + 1 if known else 1, "at": act.at, "why": str(act.body["why"])}
         tx.execute(insert(RESTORATIONS).values(federation=federation, **row, version=version, window=window))
     leases.leap(tx, federation)
+    federations.rename(tx, federation)
     audit.append(tx, act)
 
 
@@ -137,7 +139,7 @@ def resume(tx: Connection, federation: str, seen: Seen, because: str, at: int) -
         text = f"{lost} releases cannot come of the windows {ours.window} to {seen.window}"
         raise Misconfigured(f"{text}: each window is released once at most; correct --newest-window")
     plan = from_canonical(federations.find(tx, federation).plan)
-    loss = lost * most_loss(plan)
+    loss = _most_lost(plan, lost, seen.window - ours.window + _given_up(tx, plan, ours) - lost)
     _surcharge(tx, federation, known.number, loss)
     base = seen.version + 1 if lost else ours.version
     if seen.window > ours.window:
@@ -153,10 +155,40 @@ def resume(tx: Connection, federation: str, seen: Seen, because: str, at: int) -
 
 
 def most_loss(plan: Plan) -> int:
-    """The most that one device can lose in one release: an update of each window that may be in it, at its weight."""
+    """The most that one device can lose in one release: an update of each window that may be in it, at its weight.
+
+    Buffered, where the windows before it were all released: one that was given up makes nothing staler.
+    """
+    return _price(plan, _most_weight(plan))
+
+
+def _most_weight(plan: Plan) -> int:
     stale = range(1, plan.window.max_staleness + 1) if plan.window.late == "fold" else ()
-    weight = FULL_WEIGHT + sum(math.isqrt(FULL_WEIGHT * FULL_WEIGHT // (1 + age)) for age in stale)
+    return FULL_WEIGHT + sum(math.isqrt(FULL_WEIGHT * FULL_WEIGHT // (1 + age)) for age in stale)
+
+
+def _price(plan: Plan, weight: int) -> int:
     return mechanism_of(plan).price(weight, FULL_WEIGHT, bound_of(plan))
+
+
+def _most_lost(plan: Plan, lost: int, given_up: int) -> int:
+    """The most that one device can lose in so many releases, where so many windows were given up before or among them.
+
+    Buffered, an update of a window that was given up is as fresh as one of the window after it, and both may be in one
+    release. All in one cost most, since weights in one release are squared together; and no release holds more than its
+    goal.
+    """
+    if not (lost and given_up > 0 and plan.window.is_buffered):
+        return lost * most_loss(plan)
+    usual = _most_weight(plan)
+    heaviest = usual + given_up * FULL_WEIGHT
+    fullest = max(usual, min(heaviest, plan.window.most * FULL_WEIGHT))
+    return min((lost - 1) * _price(plan, usual) + _price(plan, heaviest), lost * _price(plan, fullest))
+
+
+def _given_up(tx: Connection, plan: Plan, ours: Seen) -> int:
+    """How many windows that the ledger knows made no release here, and are not too stale for the next one."""
+    return windows.unreleased(tx, plan.federation, ours.version - plan.window.max_staleness)
 
 
 def _surcharge(tx: Connection, federation: str, number: int, loss: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 
 from mizzle.codec import decode, encode
 from mizzle.messages import Window
@@ -58,6 +58,13 @@ def last(tx: Connection, federation: str) -> Found | None:
 def still_open(tx: Connection, federation: str) -> list[Found]:
     """The windows that are open: one at most, and the newest, unless the ledger was restored."""
     return [found for row in _OPEN.all(tx, {"of": federation}) if (found := _found(row))]
+
+
+def unreleased(tx: Connection, federation: str, base_version: int) -> int:
+    """How many windows of which no release was made started from this version or a newer one."""
+    wanted = select(func.count()).select_from(WINDOWS).where(WINDOWS.c.federation == federation)
+    wanted = wanted.where(WINDOWS.c.state != "released", WINDOWS.c.base_version >= base_version)
+    return int(tx.execute(wanted).scalar_one())
 
 
 def open_new(tx: Connection, federation: str, window: Window, at: int) -> None:

@@ -85,11 +85,13 @@ def _written(page: Page, told: Told) -> tuple[Kind | None, list[Message]]:
         case Enrolment() as asked:
             return None, enrolment.enrolled(page, asked)
         case Opening() as asked:
-            return None, opening.opened(page, asked)
+            return None, [*restoring.spoken_of(page, asked.after), *opening.opened(page, asked)]
         case Candidate() as candidate:
-            return None, closing.released(page, candidate, told.attached)
+            marked = restoring.spoken_of(page, candidate.aggregate.window)
+            return None, [*marked, *closing.released(page, candidate, told.attached)]
         case Abandonment() as abandonment:
-            return None, closing.abandoned(page, abandonment)
+            marked = restoring.spoken_of(page, abandonment.window)
+            return None, [*marked, *closing.abandoned(page, abandonment)]
         case Sighting() as sighting:
             return None, restoring.sighted(page, sighting)
         case other:

@@ -58,8 +58,9 @@ def _next(page: Page, asked: Opening, after: int) -> list[Message]:
     if len(members) + coming < quorum:
         _log.warning("no window opens", asked=len(asked.cohort), enrolled=len(members), coming=coming, quorum=quorum)
         return []
-    if (left := budgets.how_many_with_room(page.tx, page.federation, loss, limit)) < quorum:
-        why = f"devices with budget left for another window: {left}, its quorum is {quorum}"
+    standing = budgets.standing(page.tx, page.federation, loss, limit)
+    if standing.able < quorum:
+        why = f"devices with budget left for another window: {standing.able}, its quorum is {quorum}"
         halt(page, after, "budget", why)
         return _halted(page, after)
     spent = sorted(members - able)
@@ -70,7 +71,7 @@ def _next(page: Page, asked: Opening, after: int) -> list[Message]:
     base = releases.next_base(page.tx, page.federation, page.plan)
     latest = releases.latest(page.tx, page.federation)
     window = window_of(page.plan, after + 1, base, asked, cohort)
-    window = structs.replace(window, optimizer=latest.optimizer if latest else None)
+    window = structs.replace(window, optimizer=latest.optimizer if latest else None, spent=standing.most)
     windows.open_new(page.tx, page.federation, window, page.now)
     page.forget_windows()
     page.audit("window.opened", str(window.number), cohort=cohort, base=base.version, deadline=window.deadline)

@@ -53,8 +53,24 @@ def sighted(page: Page, sighting: Sighting) -> list[Message]:
     if said.version <= max(ours.version, restored.version if restored else 0):
         return []
     why = f"release {said.version} of window {said.window} is out, the newest one here is {ours.version}"
+    return _marked(page, Seen(said.version, said.window), why)
+
+
+def spoken_of(page: Page, window: int) -> list[Message]:
+    """Mark the ledger if one of our services speaks of a window that is newer than all that we know.
+
+    It heard of it from a ledger: nothing is said of a window before it is written.
+    """
+    found, restored = page.newest(), page.restoration()
+    newest = found.window.number if found else 0
+    if window <= max(newest, restored.window if restored else 0):
+        return []
+    return _marked(page, Seen(window=window), f"window {window} was open, the newest one here is {newest}")
+
+
+def _marked(page: Page, seen: Seen, why: str) -> list[Message]:
     _log.critical("this ledger is older than the world: nothing is released until services.ledger resume", why=why)
     act = audit.Act(page.federation, page.now, "privacy_accountant", RESTORED, page.federation, {"why": why})
-    restorations.mark(page.tx, page.federation, act, Seen(said.version, said.window))
+    restorations.mark(page.tx, page.federation, act, seen)
     page.forget_windows()
     return end_what_was_open(page)

@@ -125,7 +125,7 @@ def _manifest(ground: Ground, last: Last, aggregate: Aggregate, now: int) -> Man
 def _privacy(ground: Ground, last: Last, aggregate: Aggregate) -> Privacy:
     """The loss that was claimed before or what has been spent by now, whichever is more.
 
-    An aggregator that begins again knows only the charges it has heard since; a loss that was once shown never shrinks.
+    What was reserved may be given back; a loss that was once shown never shrinks.
     """
     delta = ground.plan.privacy.delta
     if not mechanism_of(ground.plan).claims:

@@ -67,6 +67,7 @@ def equip(hop: Hop, settings: Settings) -> Equipment:
         blob=ledger.blob,
         is_older_than=partial(ledger.is_older_than, hop.service),
         has_open_window=ledger.has_open_window,
+        is_another=ledger.is_another,
     )
     equipment = Equipment(settings, ground, stores, ledger)
     own = log_of(hop, settings, ledger)  # the loop's line is the loop's: whoever looks never makes it wait

@@ -49,7 +49,8 @@ class Stores:
     """Where a service remembers: the log, the spool of payloads, and what it may ask the ledger.
 
     `issue_epoch` is told in which epoch the asker had its place, 0 if it begins. `is_older_than` marks the ledger if it
-    has not issued the epoch that it is asked of, and says whether it did.
+    has not issued the epoch that it is asked of, and says whether it did. `is_another` says whether the ledger is not
+    the one that we began with: then what Redis has may be of one that was lost.
     """
 
     log: Log
@@ -59,3 +60,4 @@ class Stores:
     blob: Callable[[bytes], bytes | None]
     is_older_than: Callable[[int], bool] = lambda _: False
     has_open_window: Callable[[], bool] = lambda: True
+    is_another: Callable[[], bool] = lambda: False

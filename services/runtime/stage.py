@@ -347,6 +347,10 @@ class Stage(Generic[S]):
         if (epoch, version) != (self._place.epoch, self._place.version):
             held = f"{self._service.hop.service} is held by epoch {epoch or 'none'}, version {version}"
             raise Fenced(f"{held}; ours are epoch {self._place.epoch}, version {self._place.version}")
+        if self._stores.is_another():
+            service = self._service.hop.service
+            text = f"the ledger is not the one that {service} began with: it was marked as restored, or replaced"
+            raise Superseded(f"{text}. What {service} remembers may be of a lost one: start again")
         if self._service.is_well():
             self._stores.log.beat(now, self._cursors)
 

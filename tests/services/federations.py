@@ -75,6 +75,11 @@ class Federation:
         """What the accountant says to these bookings."""
         return book(self.ledger, self.ground, self.epoch, bookings)
 
+    def begin_again(self) -> None:
+        """A new process of the accountant: it opens the ledger, and takes its place."""
+        self.ledger = Ledger.open(str(self.ledger.engine.url), self.ledger.federation)
+        self.epoch = self.ledger.issue_epoch("privacy_accountant")
+
     def enrolment(self, device: str, key: Key | None = None) -> Enrolment:
         """What a device says that has a new token."""
         self.device_keys[device] = key or Key(hashlib.sha256(device.encode()).digest())

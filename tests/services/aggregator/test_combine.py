@@ -135,6 +135,12 @@ def test_every_member_is_in_the_sum_once() -> None:
     assert opened_sum(moved).tolist() == weights(dict.fromkeys(DEVICES, FULL))
 
 
+def test_an_aggregator_that_begins_again_knows_what_a_device_has_spent_that_sends_nothing() -> None:
+    opened = Told(structs.replace(window(), spent=11))
+    charges = (charged("pump-1", spent=7), charged("pump-0", spent=9), charged("pump-2", spent=9), tick(60))
+    assert aggregate(fold(step, ground(), begin(ground()), [opened, *charges])).spent == 11
+
+
 def test_an_aggregate_says_who_is_in_it_and_where_its_sum_and_its_model_lie() -> None:
     moved = sealed(charged("pump-1", spent=7), charged("pump-0", spent=9))
     total, model = moved.kept

@@ -32,7 +32,7 @@ def booked(ours: Federation, days: float, *messages: Message) -> list[Message]:
 
 def later(ours: Federation, *messages: Message) -> list[Message]:
     """What the accountant says the second time round when the retention is over: the first time, rows go."""
-    booked(ours, RETENTION_DAYS + 1, opening(99, DEVICES))
+    booked(ours, RETENTION_DAYS + 1, opening(0, DEVICES))
     return booked(ours, 2 * RETENTION_DAYS, *messages)
 
 
@@ -54,9 +54,9 @@ def signed(ours: Federation, verdict: Verdict, counter: int) -> Verdict:
 
 def test_rows_stay_as_long_as_the_retention_and_then_go(ours: Federation) -> None:
     ours.run()
-    booked(ours, RETENTION_DAYS - 1, opening(99, DEVICES))
+    booked(ours, RETENTION_DAYS - 1, opening(0, DEVICES))
     assert len(ours.rows(UPDATES)) == 3
-    booked(ours, RETENTION_DAYS + 1, opening(99, DEVICES))
+    booked(ours, RETENTION_DAYS + 1, opening(0, DEVICES))
     assert (ours.rows(UPDATES), ours.rows(CHARGES)) == ([], [])
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mizzle.messages import Answer, Charge, Closed, Exhausted, Halt, ModelRef, Window
+from mizzle.messages import Abandonment, Answer, Charge, Closed, Exhausted, Halt, ModelRef, Window
 from services.ledger.tables import BUDGETS, CHARGES, UPDATES, WINDOWS
 from tests.services.federations import DEVICES, Federation, federation, opening
 from tests.services.plans import budget_for, plan
@@ -36,6 +36,14 @@ def test_a_window_starts_from_the_newest_release(ours: Federation) -> None:
     ours.run()
     (release,) = ours.ledger.releases(1)
     assert ours.open(after=1).base == ModelRef(version=1, digest=release.model.digest, size=release.model.size)
+
+
+def test_a_window_says_what_the_device_has_spent_that_spent_most_whoever_is_in_its_cohort(ours: Federation) -> None:
+    """Also in a window whose noise was drawn and that was given up: no release has shown that loss (I20)."""
+    ours.run(("pump-1", "pump-2"))
+    window, _ = ours.filled(("pump-1", "pump-3"), after=1)
+    ours.book(Abandonment(window=window.number, arrived=2, quorum=2, noise_was_drawn=True))
+    assert ours.open(("pump-3", "pump-4"), after=2).spent == 2**31
 
 
 def test_an_opening_that_is_asked_for_again_opens_nothing_twice(ours: Federation) -> None:

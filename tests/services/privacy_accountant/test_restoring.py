@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
-from mizzle.messages import Abandoned, Charge, Closed, Release, Resumption, Sighting, Window
+from mizzle.errors import Fenced, Superseded
+from mizzle.messages import Abandoned, Abandonment, Charge, Closed, Message, Release, Resumption, Sighting, Window
 from services.ledger import audit, restorations
+from services.ledger.backups import back_up
 from services.ledger.engine import reading, writing
 from services.ledger.restorations import NOTHING_SEEN, RESTORED, RESUMED, Restoration, Seen, most_loss
 from services.ledger.tables import AUDIT, BUDGETS, CHARGES, RELEASES, SURCHARGES, UPDATES, WINDOWS
@@ -26,7 +29,7 @@ def mark(ours: Federation, seen: Seen = NOTHING_SEEN) -> None:
     act = audit.Act("pumps", 1, "operator", RESTORED, "pumps", {"why": "a test"})
     with writing(ours.ledger.engine) as tx:
         restorations.mark(tx, "pumps", act, seen)
-    ours.epoch = ours.ledger.issue_epoch("privacy_accountant")
+    ours.begin_again()
 
 
 def resume(ours: Federation, version: int, window: int) -> int:
@@ -119,11 +122,45 @@ def test_what_was_lost_is_charged_to_every_device_at_the_dearest(ours: Federatio
     assert {(row["device"], row["loss"]) for row in ours.rows(SURCHARGES)} == {(one, 2 * DEAREST) for one in DEVICES}
 
 
+def test_the_first_window_after_it_knows_the_most_that_any_device_may_have_lost(ours: Federation) -> None:
+    """I20: pump-1 lost most and sends nothing any more; the next release shows its loss all the same."""
+    ours.run()
+    mark(ours)
+    resume(ours, version=3, window=3)
+    assert ours.open(("pump-3", "pump-4"), after=3).spent == sum(spent(ours)["pump-1"]) == 2**30 + 2 * DEAREST
+    assert next(fact for fact in ours.ledger.facts() if isinstance(fact, Window)).spent == 2**30 + 2 * DEAREST
+
+
 def test_the_dearest_is_an_update_of_every_window_that_a_release_can_hold() -> None:
     wanted = plan(staleness=3)
     heaviest = 64 + sum(stale_weight(age) for age in (1, 2, 3))
     assert most_loss(wanted) == terms_of(wanted).loss(0, heaviest)
     assert most_loss(plan(late="refuse", staleness=3)) == terms_of(wanted).loss(0, 64)
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_buffered_no_device_is_charged_less_than_two_equally_fresh_updates_cost_it(tmp_path: Path, known: int) -> None:
+    """What comes for a window that was given up is as fresh in the next one, whichever of them the backup knows."""
+    buffered = plan(mode="buffered", staleness=0)
+    lost, older = (federation(tmp_path / name, buffered) for name in ("lost", "older"))
+    first = lost.open()
+    lost.give_up(first)
+    second = lost.open(after=1)
+    verdicts = [lost.verdict("pump-1", first), lost.verdict("pump-1", second), lost.verdict("pump-2", second)]
+    lost.charge(*verdicts)
+    candidate, attached = lost.candidate(second, verdicts)
+    lost.book(candidate, attached=attached)
+    if known:
+        older.give_up(older.open())
+    mark(older)
+    assert resume(older, version=1, window=2) >= spent(lost)["pump-1"][0] > most_loss(buffered)
+
+
+def test_buffered_no_more_is_charged_than_full_windows_cost_however_many_were_given_up(tmp_path: Path) -> None:
+    buffered = plan(mode="buffered", staleness=0)
+    ours = federation(tmp_path, buffered)
+    mark(ours)
+    assert resume(ours, version=2, window=100) == 2 * terms_of(buffered).loss(0, 3 * 64)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +235,51 @@ def test_a_release_that_the_gateway_saw_and_the_ledger_does_not_know_marks_it(ou
     assert (found := marked(ours)) is not None
     assert (found.version, found.window, found.holds) == (2, 2, True)
     assert found.closed_at is not None
+
+
+def of_a_lost_one(ours: Federation, what: str) -> Message:
+    """What a service says of window 2 that an older ledger does not know, as it knew it from the lost one."""
+    window = structs.replace(ours.open(), number=2)
+    ours.give_up(structs.replace(window, number=1))
+    candidate, _ = ours.candidate(window, [])
+    abandonment = Abandonment(window=2, arrived=0, quorum=2)
+    return {"opening": opening(2, DEVICES), "candidate": candidate, "abandonment": abandonment}[what]
+
+
+@pytest.mark.parametrize("what", ["opening", "candidate", "abandonment"])
+def test_a_window_that_a_service_speaks_of_and_the_ledger_does_not_know_marks_it(ours: Federation, what: str) -> None:
+    """What services say of windows they have from a ledger: so it was a newer one."""
+    unknown = of_a_lost_one(ours, what)
+    assert ours.book(opening(1, ())) == []
+    assert marked(ours) is None
+    ours.book(unknown, unknown)
+    assert (found := marked(ours)) is not None
+    assert (found.number, found.version, found.window, found.holds) == (1, 0, 2, True)
+    with pytest.raises(Fenced):
+        ours.book(unknown)
+
+
+def test_who_opened_a_ledger_before_it_was_marked_takes_no_place_under_its_old_name(ours: Federation) -> None:
+    """What Redis has under that name may be of the lost one: a selector waited for a window of it without end."""
+    before = ours.ledger
+    assert not before.is_another()
+    mark(ours)
+    assert ours.ledger.name != before.name
+    assert before.is_another()
+    assert not ours.ledger.is_another()
+    with pytest.raises(Superseded, match=r"marked as restored since selector opened it.*start again"):
+        before.issue_epoch("selector")
+
+
+def test_a_ledger_whose_file_was_replaced_is_another_and_one_that_is_away_is_not(ours: Federation) -> None:
+    file = ours.folder / "ledger.db"
+    back_up(f"sqlite:///{file}", ours.folder / "copy.db")
+    aside = file.rename(ours.folder / "aside.db")
+    assert not ours.ledger.is_another()
+    (ours.folder / "copy.db").rename(file)
+    assert ours.ledger.is_another()
+    aside.replace(file)
+    assert not ours.ledger.is_another()
 
 
 def test_a_release_that_nobody_of_us_signed_marks_nothing(ours: Federation) -> None:

@@ -32,8 +32,9 @@ from mizzle.messages import (
     Verdict,
 )
 from mizzle.moves import Ground, Moved, Tick, Told
-from services.ledger import restorations
-from services.ledger.engine import Damaged, reading
+from services.ledger import audit, restorations
+from services.ledger.engine import Damaged, reading, writing
+from services.ledger.ledger import Ledger
 from services.pipeline import DEAD, hop
 from services.runtime.about import short, with_subject
 from services.runtime.metrics import Meters
@@ -462,7 +463,7 @@ def test_a_stage_that_was_replaced_ends_even_if_it_has_nothing_to_do(bench: Benc
 
 
 def test_a_ledger_that_never_issued_the_epoch_that_redis_knows_is_an_older_one_and_is_marked(bench: Bench) -> None:
-    """The first start says so and ends; the next goes on, in epochs that are new, and nothing is released."""
+    """The first start says so and ends; the next goes on, in a part of Redis that is new, and nothing is released."""
     ledger, name = bench.grounds.ledger, "anomaly_detector"
     bench.grounds.log(name).take(50)
     old = partial(ledger.is_older_than, name)
@@ -472,8 +473,27 @@ def test_a_ledger_that_never_issued_the_epoch_that_redis_knows_is_an_older_one_a
         bench.stage(is_older_than=old).run(after(1))
     with reading(ledger.engine) as tx:
         assert restorations.newest(tx, ledger.federation) is not None
-    bench.receive(1)
-    bench.stage(is_older_than=old).run(until(lambda: bool(bench.said("judged"))))
+    with pytest.raises(Superseded, match="start again"):
+        bench.stage(is_older_than=old).run(after(1))
+    anew = Bench(replace(bench.grounds, ledger=Ledger.open(str(ledger.engine.url), ledger.federation)))
+    anew.receive(1)
+    old = partial(anew.grounds.ledger.is_older_than, name)
+    anew.stage(is_older_than=old).run(until(lambda: bool(anew.said("judged"))))
+
+
+def test_a_stage_whose_ledger_is_marked_as_restored_ends_though_nothing_comes(bench: Bench) -> None:
+    """What it remembers may be of the lost one; whoever starts it again lets it begin from the ledger."""
+    ledger, turns = bench.grounds.ledger, iter(range(TIMES))
+
+    def marked() -> bool:
+        if next(turns) == 3:
+            act = audit.Act(ledger.federation, 1, "operator", restorations.RESTORED, "", {"why": "a test"})
+            with writing(ledger.engine) as tx:
+                restorations.mark(tx, ledger.federation, act)
+        return False
+
+    with pytest.raises(Superseded, match=r"the ledger is not the one that anomaly_detector began with"):
+        bench.stage(is_another=ledger.is_another).run(marked)
 
 
 def test_a_place_that_a_successor_has_is_no_sign_of_an_older_ledger(bench: Bench) -> None:

@@ -67,7 +67,9 @@ def step(ground: Ground, state: State, event: Told | Tick) -> Moved[State]:
     match event, state.gathering:
         case Told(Window() as window, attached), _ if window.number > _newest(state):
             spent = max(state.spent, window.spent)
-            return Moved(_replaced(state, spent=spent, gathering=_opened(ground, window, attached)))
+            is_inherited = window.number > state.ended + 1
+            opened = _opened(ground, window, attached, is_inherited=is_inherited)
+            return Moved(_replaced(state, spent=spent, gathering=opened))
         case Told(Charge() as charge, attached), gathering:
             is_new = gathering is not None and gathering.lacks(charge)
             noted = _take_in(ground, gathering, charge, attached.get(charge.id)) if gathering and is_new else ()
@@ -92,11 +94,12 @@ def _newest(state: State) -> int:
     return max(state.ended, state.gathering.window.number if state.gathering else 0)
 
 
-def _opened(ground: Ground, window: Window, attached: Mapping[bytes, bytes]) -> Gathering:
+def _opened(ground: Ground, window: Window, attached: Mapping[bytes, bytes], *, is_inherited: bool) -> Gathering:
     base = ground.model if window.base.digest == ground.plan.model.digest else attached.get(window.base.digest)
     if base is None:
         raise Away(f"window {window.number} starts from model {window.base.digest.hex()}, which no store gave us")
-    return sums.opened(window, base, _memory(window, attached), is_buffered=ground.plan.window.is_buffered)
+    memory, is_buffered = _memory(window, attached), ground.plan.window.is_buffered
+    return sums.opened(window, base, memory, is_buffered=is_buffered, is_inherited=is_inherited)
 
 
 def _memory(window: Window, attached: Mapping[bytes, bytes]) -> dict[str, Vector]:
@@ -188,7 +191,7 @@ def _given_up(state: State, gathering: Gathering, why: str = "") -> Moved[State]
         window=gathering.window.number,
         arrived=len(gathering.arrived),
         quorum=gathering.window.quorum,
-        noise_was_drawn=bool(why) or gathering.phase in {SEALED, DUE},
+        noise_was_drawn=bool(why) or gathering.noise_was_drawn,
         why=why[:MOST_SENTENCE],
     )
     gathering.phase = GIVEN_UP

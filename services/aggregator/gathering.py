@@ -64,6 +64,9 @@ class Gathering(msgspec.Struct):
     `began` is the first tick since it was opened. The window is over at its deadline, and after as long as windows last
     besides: a clock that was set back would keep it open for a day. A deadline that was long over when it began tells
     nothing: where the clock that set it is behind ours, every window would end before anybody could take part.
+
+    It `is_inherited` if the end of the window before it was never heard: what an aggregator before us remembered is
+    lost, and it may have sealed it.
     """
 
     window: Window
@@ -78,6 +81,7 @@ class Gathering(msgspec.Struct):
     members: dict[UpdateId, Part] = {}
     arrived: set[UpdateId] = set()
     began: Instant | None = None
+    is_inherited: bool = False
 
     def lacks(self, charge: Charge) -> bool:
         """Whether this charge is for us and new: at-least-once delivery brings it again."""
@@ -96,6 +100,11 @@ class Gathering(msgspec.Struct):
         return self.phase == DUE or (self.phase == OPEN and (is_over or len(self.arrived) >= self.window.goal))
 
     @property
+    def noise_was_drawn(self) -> bool:
+        """Whether noise was drawn for it, as far as anybody can know (I18)."""
+        return self.phase in {SEALED, DUE} or self.is_inherited
+
+    @property
     def crowd(self) -> int:
         """How many devices the members are of: one that came late may have two updates in a window."""
         return len({part.device for part in self.members.values()})
@@ -105,9 +114,11 @@ class Gathering(msgspec.Struct):
         return tuple(Member(id=update, weight=part.weight) for update, part in sorted(self.members.items()))
 
 
-def opened(window: Window, base: bytes, memory: dict[str, Vector], *, is_buffered: bool) -> Gathering:
+def opened(
+    window: Window, base: bytes, memory: dict[str, Vector], *, is_buffered: bool, is_inherited: bool = False
+) -> Gathering:
     """An empty sum for `window`, whose model is `base`."""
-    return Gathering(window, base, is_buffered, memory)
+    return Gathering(window, base, is_buffered, memory, is_inherited=is_inherited)
 
 
 def arrive(gathering: Gathering, charge: Charge) -> None:

@@ -98,7 +98,7 @@ class Waiting:
     """An update in the outbox: how long it is, how often it was said on this connection, and when it is due again.
 
     `sent` if any part of it ever was. `given` are the parts that were sent because of its last probe, None without one
-    on this connection; `unheard` counts the probes since somebody answered one.
+    on this connection.
     """
 
     id: bytes
@@ -107,7 +107,6 @@ class Waiting:
     due: int = 0
     sent: bool = False
     given: int | None = None
-    unheard: int = 0
 
 
 @dataclass(frozen=True)

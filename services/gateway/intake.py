@@ -15,7 +15,6 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -50,7 +49,7 @@ from services.runtime.payloads import SpoolFull
 from services.runtime.redis_log import Output
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mizzle.messages import Message
     from mizzle.transport.bus import Bus, BusEvent
@@ -188,7 +187,8 @@ class Intake:
             elif taken.reason:
                 _log.info("not taken", reason=taken.reason, why=taken.why)
         said = [message for _, taken in waiting for message in taken.said]
-        self._patiently(lambda: self._write(waiting), stopping)
+        stored: deque[tuple[Arrived, Taken]] = deque()
+        self._patiently(lambda: self._write(waiting, stored), stopping)
         about.told(said)
 
     def _came(self, arrived: Arrived) -> Came:
@@ -222,37 +222,37 @@ class Intake:
         size = probed.received.update.payload.size
         return answered(probed, self.receipt_of(update), is_stored=self.spool.size(update) == size)
 
-    def _write(self, waiting: deque[tuple[Arrived, Taken]]) -> None:
-        """Store, append, acknowledge: what this is done for leaves `waiting`, also where there is no room for the rest.
+    def _write(self, waiting: deque[tuple[Arrived, Taken]], stored: deque[tuple[Arrived, Taken]]) -> None:
+        """Store, append, acknowledge: what this is done for leaves both, also where there is no room for the rest.
 
-        It must, because only what leaves here can end, and only what has ended makes room.
+        It must, because only what leaves here can end, and only what has ended makes room. What is `stored` and could
+        not be appended is not stored again.
         """
-        stored, full = self._store(waiting)
-        outputs = [output for came in islice(waiting, stored) for output in self._outputs(*came)]
-        replies = [self._reply(taken.probed) for _, taken in islice(waiting, stored) if taken.probed]
+        full = self._store(waiting, stored)
+        outputs = [output for came in stored for output in self._outputs(*came)]
+        replies = [self._reply(taken.probed) for _, taken in stored if taken.probed]
         outputs += [output for reply in replies for message in reply.said for output in self._says(message)]
         with failpoint("xadd"):
             self.log.append(outputs)
         for reply in replies:
             self.say(to(self.arrivals.federation, reply.device, reply.kind), reply.body)
-        for _ in range(stored):
-            arrived, _ = waiting.popleft()
+        while stored:
+            arrived, _ = stored.popleft()
             if arrived.token:
                 with failpoint("mqtt-ack"):
                     self.bus.ack(arrived.token)
         if full:
             raise full
 
-    def _store(self, waiting: Iterable[tuple[Arrived, Taken]]) -> tuple[int, SpoolFull | None]:
-        """How many, from the first on, have what is to be kept of them in the store, and why not all."""
-        stored = 0
-        for _, taken in waiting:
+    def _store(self, waiting: deque[tuple[Arrived, Taken]], stored: deque[tuple[Arrived, Taken]]) -> SpoolFull | None:
+        """Move those, from the first on, of which all that is to be kept is in the store; and why not all."""
+        while waiting:
             try:
-                self._keep(taken)
+                self._keep(waiting[0][1])
             except SpoolFull as full:
-                return stored, full
-            stored += 1
-        return stored, None
+                return full
+            stored.append(waiting.popleft())
+        return None
 
     def _keep(self, taken: Taken) -> None:
         """Store the payload, then forget the parts that it was made of: a crash in between keeps both."""

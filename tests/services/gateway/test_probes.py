@@ -128,6 +128,28 @@ def test_a_short_update_is_sent_once_however_often_its_device_comes_back(barn: B
     assert (device.sends, 1 < cost <= 1.2) == (1, True)
 
 
+def test_a_short_update_is_sent_once_while_its_device_comes_back_to_no_gateway(barn: Barn, tmp_path: Path) -> None:
+    with FaultProxy(barn.broker.port) as proxy:
+        device = Sending(barn, tmp_path / "outbox.db", proxy.port, SHORT)
+
+        def said(more: int) -> None:
+            wanted = proxy.traffic.from_clients + more
+            proxy.wait_until(lambda traffic: traffic.from_clients >= wanted)
+
+        def come_back_five_times() -> None:
+            said(len(SHORT))
+            for _ in range(5):
+                lose(proxy)
+                said(len(device.sealed))
+
+        with device.alive():
+            killed(barn, come_back_five_times)
+            message = Ear(barn.grounds, "anomaly_detector").next()
+            assert isinstance(message, Received)
+            assert barn.spool.get(message.id) == SHORT
+        assert 1 < proxy.traffic.from_clients / len(SHORT) <= 1.2
+
+
 class Asking:
     """A device by script that probes and hears what it is answered."""
 

@@ -85,9 +85,12 @@ def test_what_is_stored_is_not_stored_again_while_redis_is_away(tmp_path: Path) 
         log,
         sleep=lambda _: None,
     )
-    sent = [(long, body) for body in long.parts(secrets.token_bytes(10 * CHUNK))[:6]] + [(short, short.parts(b"x")[0])]
-    for number, (device, body) in enumerate(sent):
-        inbox.listen(Arrived(device.topic(Up.UPDATE), body, token=AckToken(1, number)))
+    first, *later = long.parts(secrets.token_bytes(10 * CHUNK))[:6]
+    inbox.listen(Arrived(long.topic(Up.UPDATE), first, token=AckToken(1, 0)))
+    intake.turn(PATIENCE_S, lambda: False)
+    for number, body in enumerate(later, 1):
+        inbox.listen(Arrived(long.topic(Up.UPDATE), body, token=AckToken(1, number)))
+    inbox.listen(Arrived(short.topic(Up.UPDATE), short.parts(b"x")[0], token=AckToken(1, 9)))
     intake.turn(PATIENCE_S, lambda: False)
     assert (log.left, len(log.taken)) == (0, 1)
-    assert 6 * CHUNK < (tmp_path / "coming" / "pump-7").stat().st_size < 6 * CHUNK + 1000
+    assert 6 * CHUNK < (tmp_path / "coming" / long.name).stat().st_size < 6 * CHUNK + 1000

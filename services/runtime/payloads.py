@@ -38,8 +38,11 @@ class SpoolFull(Away):
 class Spool:
     """A payload store in a folder that the services of one host share."""
 
-    def __init__(self, folder: Path, most_bytes: int, *, keep: bool = False) -> None:
-        """A store in `folder` of at most `most_bytes`; with `keep`, ended payloads move aside for an auditor."""
+    def __init__(self, folder: Path, most_bytes: int, *, keep: bool = False, boot: str = "") -> None:
+        """A store in `folder` of at most `most_bytes`; with `keep`, ended payloads move aside for an auditor.
+
+        `boot` names this start of the machine, where it is not to be asked.
+        """
         self._folder, self._most, self._keep = folder, most_bytes, keep
         self._prefix = str(folder)
         self._kept = folder / "kept"
@@ -49,6 +52,7 @@ class Spool:
         self._counting = threading.Lock()  # a gateway puts in one thread and discards in another
         self._sizes: dict[str, int] = {}
         self._used = 0
+        self._boot, self._is_of_this_boot = boot or _boot(), False
         self._count()
 
     def put(self, key: bytes, body: bytes | memoryview) -> None:
@@ -69,9 +73,10 @@ class Spool:
         self._note(name, len(body))
 
     def get(self, key: bytes) -> bytes | None:
-        """What lies under `key`, None if nothing does."""
+        """What lies under `key`, None if nothing does; or if it is a payload, and the machine was started since."""
         name = key.hex()
-        for path in (self._path(name), f"{self._prefix}/blobs/{name}", f"{self._prefix}/kept/{name}"):
+        made_or_ended = f"{self._prefix}/blobs/{name}", f"{self._prefix}/kept/{name}"
+        for path in (self._path(name), *made_or_ended) if self._is_believed() else made_or_ended:
             if (found := _read(path)) is not None:
                 return found
         return None
@@ -101,19 +106,18 @@ class Spool:
         """The ids of all payloads that are here."""
         return [bytes.fromhex(file.name) for file in self._files() if "." not in file.name]
 
-    def sweep_unfinished(self, boot: str | None = None) -> None:
-        """Remove what a killed gateway had not written to the end, and all of an earlier `boot` of this machine.
+    def sweep_unfinished(self) -> None:
+        """Remove what a killed gateway had not written to the end, and all of an earlier start of the machine.
 
         Nothing here is synced to the disk, so a loss of power leaves files whose length is right and whose bytes are
         not: their devices are asked for them again. Whoever writes still, which only a twin of ours could, finds it
         gone and writes it again.
         """
-        now, mark = boot or _boot(), self._folder / "boot"
-        is_doubtful = mark.exists() and mark.read_text() != now
+        is_doubtful = self._written_after() not in {None, self._boot}
         for file in self._files():
             if is_doubtful or "." in file.name:
                 file.unlink(missing_ok=True)
-        mark.write_text(now)
+        (self._folder / "boot").write_text(self._boot)
         self._count()
 
     def put_blob(self, digest: bytes, body: bytes) -> None:
@@ -135,6 +139,18 @@ class Spool:
         """The windows that these were made of have ended: hold them no longer."""
         for name in names:
             (self._blobs / name).unlink(missing_ok=True)
+
+    def _is_believed(self) -> bool:
+        """Whether what is here was written since the machine was started: else the gateway is about to sweep it."""
+        self._is_of_this_boot = self._is_of_this_boot or self._written_after() in {None, self._boot}
+        return self._is_of_this_boot
+
+    def _written_after(self) -> str | None:
+        """After which start of the machine the payloads were written, None if there never was any."""
+        try:
+            return (self._folder / "boot").read_text()
+        except FileNotFoundError:
+            return None
 
     def _files(self) -> Iterator[Path]:
         """Every payload's file, and those that are not finished."""

@@ -57,7 +57,7 @@ def _next(page: Page, asked: Opening, after: int) -> list[Message]:
     quorum, coming = page.plan.window.quorum, _coming(page, after)
     if len(members) + coming < quorum:
         _log.warning("no window opens", asked=len(asked.cohort), enrolled=len(members), coming=coming, quorum=quorum)
-        return []
+        return _at_work(page)
     standing = budgets.standing(page.tx, page.federation, loss, limit)
     if standing.able < quorum:
         why = f"devices with budget left for another window: {standing.able}, its quorum is {quorum}"
@@ -78,6 +78,12 @@ def _next(page: Page, asked: Opening, after: int) -> list[Message]:
     _bind_waiting(page, after + 1)
     found = page.newest()
     return [*(_said(page, found) if found else []), *told]
+
+
+def _at_work(page: Page) -> list[Message]:
+    """Who is at work, for a selector that may wait for some whose updates were refused since it was told; buffered."""
+    last = page.newest()
+    return [page.closed(last)] if last is not None and page.plan.window.is_buffered else []
 
 
 def _coming(page: Page, after: int) -> int:

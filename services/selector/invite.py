@@ -115,11 +115,15 @@ def _excused(state: State, device: str) -> State:
 
 
 def _closed(state: State, closed: Closed) -> State:
-    """The state once a window has ended; the ledger also says so when it is asked for a wrong one."""
+    """The state once a window has ended; the ledger also says so when it is asked for a wrong one, or by too few.
+
+    Where that is no news it is asked again in its time, and not at once: it would say the same.
+    """
     window = state.window if state.window and state.window.number > closed.window else None
+    moved = _replaced(state, ended=max(state.ended, closed.window), window=window)
     if closed.window >= state.ended and window is None:
-        state = _replaced(state, at_work=set(closed.awaited) - state.excused)
-    return _replaced(state, ended=max(state.ended, closed.window), window=window, asked_at=None)
+        moved = _replaced(moved, at_work=set(closed.awaited) - state.excused)
+    return state if moved == state else _replaced(moved, asked_at=None)
 
 
 def _waited(ground: Ground, state: State, now: int, entropy: bytes) -> Moved[State]:

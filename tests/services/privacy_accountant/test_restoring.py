@@ -156,6 +156,19 @@ def test_buffered_no_device_is_charged_less_than_two_equally_fresh_updates_cost_
     assert resume(older, version=1, window=2) >= spent(lost)["pump-1"][0] > most_loss(buffered)
 
 
+def test_buffered_whoever_asks_with_too_few_is_told_that_nobody_is_at_work_any_more(tmp_path: Path) -> None:
+    """Its devices were at work when it was restored, and what they send is refused; a selector waited for them."""
+    ours = federation(tmp_path, plan(mode="buffered"))
+    window = ours.open()
+    mark(ours)
+    closed = Closed(window=1, version=None, awaited=DEVICES[:3])
+    assert ours.book(opening(1, DEVICES))[0] == closed
+    assert ours.reasons(ours.book(*(ours.verdict(device, window) for device in window.cohort))) == ["restored"] * 3
+    resume(ours, version=0, window=1)
+    assert ours.book(opening(1, DEVICES[3:])) == [Closed(window=1, version=None)]
+    assert ours.open(DEVICES, after=1).number == 2
+
+
 def test_buffered_no_more_is_charged_than_full_windows_cost_however_many_were_given_up(tmp_path: Path) -> None:
     buffered = plan(mode="buffered", staleness=0)
     ours = federation(tmp_path, buffered)

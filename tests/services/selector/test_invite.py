@@ -265,6 +265,14 @@ def test_those_at_work_count_also_before_a_selector_that_has_forgotten_everythin
     assert next_cohort(seen(5), seen(6), awaited(1, 2, 3, 4), tick()) == ("device-5", "device-6")
 
 
+def test_whose_updates_were_refused_after_the_end_are_free_once_the_ledger_says_so_and_asked_for_at_once() -> None:
+    """A restored ledger refuses what its devices were at work on: nobody would take their places otherwise."""
+    asked: list[Event] = [*present(6), OPENED, awaited(1, 2, 3, 4, 5), tick()]
+    assert next_cohort(*asked) == ("device-6",)
+    assert len(next_cohort(*asked, awaited(), tick(0.1))) == 6
+    assert len(buffered(*asked, awaited(1, 2, 3, 4, 5), tick(0.1)).booked) == 1
+
+
 def test_an_older_end_heard_again_frees_nobody() -> None:
     state = buffered(*present(12), OPENED, awaited(1), Told(window(2)), awaited(3, number=2), awaited(1)).state
     assert state.at_work == {"device-3"}

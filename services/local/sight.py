@@ -7,7 +7,7 @@ import json
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -181,15 +181,20 @@ def _waiting(outbox: Path) -> int:
 
 def waiting_ids(homes: Path) -> set[bytes]:
     """The updates that wait in the outboxes of the devices; of one that is being made, none."""
-    return {update for home in homes.iterdir() for update in _waiting_ids(home / "outbox.db")}
+    return {update for home in homes.iterdir() for update in _ids(home / "outbox.db", "waiting")}
 
 
-def _waiting_ids(outbox: Path) -> list[bytes]:
+def ended_ids(homes: Path) -> set[bytes]:
+    """The updates whose receipts the devices have."""
+    return {update for home in homes.iterdir() for update in _ids(home / "outbox.db", "receipts")}
+
+
+def _ids(outbox: Path, table: Literal["waiting", "receipts"]) -> list[bytes]:
     if not outbox.exists():
         return []
     with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)) as connection:
         try:
-            return [update for (update,) in connection.execute("SELECT id FROM waiting")]
+            return [update for (update,) in connection.execute(f"SELECT id FROM {table}")]  # noqa: S608  # our own
         except sqlite3.OperationalError:  # it is being made
             return []
 

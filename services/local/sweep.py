@@ -1,15 +1,17 @@
 """The kill sweep: a federation lives, and each of its processes dies at each point of `mizzle.failpoints` in turn.
 
-    for each effect, before it and after it, at the first and at the third time that a process comes there:
+    for each effect, before it and after it, at the first and at a later time that a process comes there:
         start the process with the point set, and wait until it has died there
         start it again without, and close a window that was opened after that
-        see that every update has ended that was in an outbox when it was started again
+        see that every update has its receipt that was in an outbox when it was dead
         hear what the independent judge says
 
-At the third time something else dies at the same moment, so that what is in flight is lost as well: the broker with
-devices and gateway, Redis with the others. Without an append-only file Redis dies at the first time, too, and then
-everything is begun from the ledger. What was in it, devices send again: after five to fifteen seconds, or as soon as
-they have a new line. At the first time the lines are cut for a moment, which is the one; at the third it is the other.
+The later time is the third; where a process comes once in a life, as a rule, it is made to come a second time: Redis
+forgets everything, so that the process begins again, or the gateway loses its line. Then something else dies at the
+same moment, so that what is in flight is lost as well: the broker with devices and gateway, Redis with the others.
+Without an append-only file Redis dies at the first time, too, and then everything is begun from the ledger. What was in
+it, devices send again: after five to fifteen seconds, or as soon as they have a new line. At the first time the lines
+are cut for a moment, which is the one; later it is the other.
 """
 
 from __future__ import annotations
@@ -32,10 +34,12 @@ from services.local.broker import brokers
 from services.local.chaos import OK, UNHEALTHY, WRONG
 from services.local.faults import Mode
 from services.local.federation import SERVICES
+from services.local.inflict import inflict
 from services.local.janitor import workplace
 from services.local.judgement import judged
+from services.local.misfortune import Kind, Misfortune
 from services.local.ordeal import Terms, ordeal
-from services.local.sight import waiting_ids
+from services.local.sight import ended_ids, waiting_ids
 from services.local.store import stores
 
 if TYPE_CHECKING:
@@ -60,10 +64,13 @@ WHERE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The processes that come to the two points of each effect."""
 
-ONCE: Final = frozenset({"epoch-issue", "place-take", "mirror-refresh", "ledger-checkpoint"})
-"""What is done once in a life, as a rule, so that there is no third time."""
+ONCE: Final[Mapping[str, Misfortune]] = {
+    **dict.fromkeys(("epoch-issue", "place-take", "ledger-checkpoint"), Misfortune(0.0, Kind.FLUSH_STORE, "store")),
+    "mirror-refresh": Misfortune(0.0, Kind.CUT, GATEWAY),
+}
+"""What is done once in a life, as a rule, and what makes a process do it once more."""
 
-FIRST, LATER = 1, 3
+FIRST, AGAIN, LATER = 1, 2, 3
 PATIENCE_S: Final = 30.0
 """How long a process may take to come to its point, and a federation until a window is clean or an update has ended."""
 
@@ -142,8 +149,7 @@ def cases(aof: Aof) -> tuple[Case, ...]:
     return tuple(
         Case(process, f"{effect}.{when}", nth, _beside(process, nth, aof))
         for effect, processes in WHERE.items()
-        for process, when, nth in product(processes, ("before", "after"), (FIRST, LATER))
-        if nth == FIRST or effect not in ONCE
+        for process, when, nth in product(processes, ("before", "after"), (FIRST, AGAIN if effect in ONCE else LATER))
     )
 
 
@@ -209,6 +215,7 @@ def _say(line: str) -> None:
 def _walked(there: Ordeal, case: Case, patience_s: float) -> Outcome:
     """Let the process die at its point, and see how all goes on."""
     died = _dead(there, case, patience_s)
+    waits = waiting_ids(there.federation.homes)  # before it is started again, which may be when it forgets
     for name in filter(None, (case.beside, case.process)):
         there.restart(name, {})
     if case.beside and case.nth == FIRST:
@@ -216,7 +223,7 @@ def _walked(there: Ordeal, case: Case, patience_s: float) -> Outcome:
     if died.unwell:
         return died
     try:
-        clean_window_s, ended_s = _seen_to_go_on(there, patience_s)
+        clean_window_s, ended_s = _seen_to_go_on(there, waits, patience_s)
     except Away as away:
         return replace(died, unwell=f"{away}; {_fallen(there)}")
     passed = replace(died, clean_window_s=clean_window_s, ended_s=ended_s)
@@ -229,16 +236,26 @@ def _dead(there: Ordeal, case: Case, patience_s: float) -> Outcome:
     counts.unlink(missing_ok=True)
     dying = there.restart(case.process, {VARIABLE: f"{case.point}=kill9@{case.nth}", COUNTS: str(counts)})
     with suppress(Away):
+        if case.nth == AGAIN:
+            there.clean_window(patience_s)  # with it, so that it has its place
+            _made_to_come_again(there, case)
         there.wait_until(lambda: dying.returncode is not None, patience_s, f"the end of {case.process}")
-    reached = sum(line.startswith(f"{case.point} ") for line in _lines(counts))
+    reached = _reached(counts, case.point)
     if dying.returncode == -signal.SIGKILL and reached == case.nth:
         return Outcome(case, reached, died=True)
     how = "never ended" if dying.returncode is None else f"ended with {dying.returncode}: {dying.last_words[-300:]}"
     return Outcome(case, reached, unwell=f"it came {reached} times to {case.point} and {how}")
 
 
-def _lines(counts: Path) -> list[str]:
-    return counts.read_text().splitlines() if counts.exists() else []
+def _reached(counts: Path, point: str) -> int:
+    lines = counts.read_text().splitlines() if counts.exists() else []
+    return sum(line.startswith(f"{point} ") for line in lines)
+
+
+def _made_to_come_again(there: Ordeal, case: Case) -> None:
+    end = inflict(there, ONCE[case.point.rpartition(".")[0]])
+    if end is not None:
+        end()
 
 
 def _cut_lines(there: Ordeal) -> None:
@@ -254,12 +271,11 @@ def _fallen(there: Ordeal) -> str:
     return ", ".join(f"{child.name} ended with {child.returncode}: {child.last_words[-300:]}" for child in fallen)
 
 
-def _seen_to_go_on(there: Ordeal, patience_s: float) -> tuple[float, float]:
-    """The seconds until a window was clean, and until every update had ended that is now in an outbox."""
+def _seen_to_go_on(there: Ordeal, waits: set[bytes], patience_s: float) -> tuple[float, float]:
+    """The seconds until a window was clean, and until every device had the receipts of the updates in `waits`."""
     began, homes = time.monotonic(), there.federation.homes
-    waits = waiting_ids(homes)
     clean_window_s = there.clean_window(patience_s)
-    there.wait_until(lambda: waits.isdisjoint(waiting_ids(homes)), patience_s, "an end of every update that waited")
+    there.wait_until(lambda: waits <= ended_ids(homes), patience_s, "a receipt of every update that waited")
     return round(clean_window_s, 3), round(time.monotonic() - began, 3)
 
 

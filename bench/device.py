@@ -26,7 +26,7 @@ from mizzle.device.effects import (
     Train,
     Unsubscribe,
 )
-from mizzle.device.events import Event, OnItsWay
+from mizzle.device.events import Event
 from mizzle.device.outbox import Outbox
 from mizzle.device.sender import Sender
 from mizzle.device.states import Me
@@ -101,7 +101,7 @@ class Device:
             case Note(reason=reason):
                 self.notes.append(reason)
             case Probe(id=update):
-                return None if self._sender.ask(update) else OnItsWay(update)
+                self._sender.ask(update)
             case Subscribe() | Unsubscribe() | Publish() | Send():
                 self._say(effect)
         return None

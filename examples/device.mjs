@@ -31,7 +31,7 @@ import {
 } from "./node/wire.mjs";
 
 const { MIZZLE_BROKER: broker, MIZZLE_HOME: folder, MIZZLE_TOKEN: token, MIZZLE_CSV: csv } = process.env;
-const [ENROLMENT_MS, UPDATE_MS, MOST_WAITING, MOST_UNHEARD] = [[2_000, 60_000], [10_000, 600_000], 64, 3];
+const [ENROLMENT_MS, UPDATE_MS, MOST_WAITING] = [[2_000, 60_000], [10_000, 600_000], 64];
 const LONGEST_MS = 2 ** 31 - 1; // that a timer of Node's waits; a longer one would fire at once
 
 const UNKNOWN_MS = 60_000; // how long a window is taken to last whose plan is not here yet
@@ -104,7 +104,6 @@ function takePart(home, identity, examplesFor) {
   const blobs = new Map(); // the plan and the newest base model, by digest
   const resending = new Map(); // what stops it, by update
   const asked = new Map(); // by update that was probed for on this connection: the parts that were given for it since
-  const unheard = new Map(); // by update: how many probes in a row nobody answered
   let outgoing = Promise.resolve(); // parts that go out, one at a time and in order
   const onTheWay = new Set(); // the updates among them
   let count = 0; // of examples, once they have been read
@@ -144,19 +143,16 @@ function takePart(home, identity, examplesFor) {
     }
   }
 
-  // Say an update whole the first time, and ask what became of it from then on.
+  // Say an update whole the first time, and ask what became of it from then on, whether or not anybody answers.
   function speak(id) {
     const update = home.waiting().get(id);
     if (!update || !line.connected || onTheWay.has(id)) return;
-    const tries = unheard.get(id) ?? 0;
-    if ((update.sent || standsBehindALongOne(id)) && tries < MOST_UNHEARD) {
-      unheard.set(id, tries + 1);
+    if (update.sent || standsBehindALongOne(id)) {
       asked.set(id, new Set());
       sayOnce(line, up(me, "probe"), update.sealed);
       tell({ event: "asked", update: id });
       return;
     }
-    unheard.delete(id);
     asked.delete(id);
     send(id);
   }
@@ -178,7 +174,6 @@ function takePart(home, identity, examplesFor) {
     const given = asked.get(id);
     const waits = home.waiting().get(id);
     if (!given || !waits) throw new Refused(`a hint about ${id}, which was not asked for`);
-    unheard.delete(id);
     if (type !== "want.v1") return;
     const most = Math.max(1, Math.ceil(waits.payload.length / CHUNK));
     const wanted = new Set();
@@ -321,7 +316,6 @@ function takePart(home, identity, examplesFor) {
     resending.get(id)?.();
     resending.delete(id);
     asked.delete(id);
-    unheard.delete(id);
     const { outcome, release, reason, why } = message.outcome;
     tell({ event: outcome, window: message.window, update: id, release, reason, why });
   }

@@ -61,7 +61,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Probe:
-    """Publish the sealed header of this update alone; if that is on its way just now, the answer is `OnItsWay`."""
+    """Publish the sealed header of this update alone, unless parts of it are on their way just now."""
 
     id: bytes
 

@@ -60,29 +60,8 @@ class Cleared:
 
 
 @dataclass(frozen=True)
-class OnItsWay:
-    """Parts of this update are still being sent, so it was not asked for."""
-
-    id: bytes
-
-
-@dataclass(frozen=True)
 class Stop:
     """The device is about to go, and wants to say so."""
 
 
-Event = (
-    Connected
-    | Disconnected
-    | Arrived
-    | Sent
-    | Tick
-    | Condition
-    | Trained
-    | Declined
-    | Kept
-    | Full
-    | Cleared
-    | OnItsWay
-    | Stop
-)
+Event = Connected | Disconnected | Arrived | Sent | Tick | Condition | Trained | Declined | Kept | Full | Cleared | Stop

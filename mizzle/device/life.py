@@ -31,7 +31,7 @@ from mizzle.device.effects import (
     Train,
     Unsubscribe,
 )
-from mizzle.device.events import Condition, Declined, Event, OnItsWay, Stop
+from mizzle.device.events import Condition, Declined, Event, Stop
 from mizzle.device.sender import Sender
 from mizzle.device.session import begin, step
 from mizzle.device.training import Done
@@ -188,7 +188,7 @@ class Life:
             case Note(reason=reason):
                 self.last_note = reason
             case Probe(id=update):
-                return None if self._sender.ask(update) else OnItsWay(update)
+                self._sender.ask(update)
             case Subscribe() | Unsubscribe() | Publish() | Send():
                 self._say(effect)
         return None

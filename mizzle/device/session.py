@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from mizzle import topics
 from mizzle.device import belief, enrol, speech, work
 from mizzle.device.effects import Clear, Note, Remember
-from mizzle.device.events import Cleared, Condition, Declined, Full, Kept, OnItsWay, Stop, Trained
+from mizzle.device.events import Cleared, Condition, Declined, Full, Kept, Stop, Trained
 from mizzle.device.states import NOTHING_SEEN, Fetching, Me, Member, Moved, Newest, Session, Stranger, Waiting
 from mizzle.errors import Outdated, Unreadable
 from mizzle.messages import Identity
@@ -46,7 +46,7 @@ def step(state: Session, event: Event) -> Moved:
             return _later(replace(state, now=now, entropy=entropy))
         case Connected() | Disconnected() | Arrived() | Sent():
             return _line(state, event)
-        case Kept() | Full() | Cleared() | OnItsWay():
+        case Kept() | Full() | Cleared():
             return _outbox(state, event)
         case Trained():
             return work.trained(state, event)
@@ -72,7 +72,7 @@ def _line(state: Session, event: Connected | Disconnected | Arrived | Sent) -> M
             return state, ()
 
 
-def _outbox(state: Session, event: Kept | Full | Cleared | OnItsWay) -> Moved:
+def _outbox(state: Session, event: Kept | Full | Cleared) -> Moved:
     match event:
         case Kept(id=update, size=size):
             kept = replace(state, waiting=(*state.waiting, Waiting(update, size)))
@@ -82,9 +82,6 @@ def _outbox(state: Session, event: Kept | Full | Cleared | OnItsWay) -> Moved:
             return state, (Note(f"the update of window {window} is lost: {why}"), *said)
         case Cleared(id=update):
             return replace(state, waiting=tuple(one for one in state.waiting if one.id != update)), ()
-        case OnItsWay(id=update):
-            waiting = (replace(one, unheard=0) if one.id == update else one for one in state.waiting)
-            return replace(state, waiting=tuple(waiting)), ()
 
 
 def _connected(state: Session) -> Moved:

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 UPDATE_RETRY_MS: Final = (10_000, 600_000)
 """How long an update waits about for its receipt before it is said again: the first time, and at most."""
 
-MOST_UNHEARD: Final = 3
-"""So many probes in a row that nobody answers, and the update is sent whole, as if there were no probes."""
-
 ENROLMENT_RETRY_MS: Final = (2_000, 60_000)
 """The same of an enrolment and its identity."""
 
@@ -73,9 +70,9 @@ def hinted(state: Session, hint: Hint) -> Moved:
     if found is None or found.given is None:
         return state, (Note(f"a hint about update {hint.update.hex()[:16]}, which was not asked for"),)
     if not isinstance(hint, Want):
-        return with_waiting(state, replace(found, unheard=0)), ()
+        return state, ()
     wanted = named_in(hint.parts) & ~found.given
-    heard = replace(found, unheard=0, sent=True, given=found.given | wanted)
+    heard = replace(found, sent=True, given=found.given | wanted)
     return with_waiting(state, heard), (Send(found.id, wanted),) if wanted else ()
 
 
@@ -85,17 +82,19 @@ def with_waiting(state: Session, changed: Waiting) -> Session:
 
 
 def _said(state: Session, waiting: Waiting, *, behind: bool) -> tuple[Waiting, Effect]:
-    """The update whole, if it never was sent or nobody answers probes; else a probe.
+    """The update whole, if it never was sent; else a probe, however many nobody has answered.
+
+    While nobody answers, nobody would take it either, and a gateway that comes back asks for whatever it lacks: also
+    for all of it, where the first time was lost or refused by the broker.
 
     The gateway keeps one incomplete update of a device. So a long one that is `behind` another whose rest may still be
     wanted asks first, and is answered after it.
     """
     due = state.now + _delay(state, UPDATE_RETRY_MS, waiting.attempts, waiting.id)
     again = replace(waiting, attempts=waiting.attempts + 1, due=due)
-    asks = waiting.sent or (behind and _is_long(waiting))
-    if asks and waiting.unheard < MOST_UNHEARD:
-        return replace(again, given=0, unheard=waiting.unheard + 1), Probe(waiting.id)
-    return replace(again, sent=True, given=None, unheard=0), Send(waiting.id)
+    if waiting.sent or (behind and _is_long(waiting)):
+        return replace(again, given=0), Probe(waiting.id)
+    return replace(again, sent=True, given=None), Send(waiting.id)
 
 
 def _is_long(waiting: Waiting) -> bool:

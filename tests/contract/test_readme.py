@@ -11,7 +11,7 @@ import pytest
 from mizzle import asyncapi, blobs, envelope, grid, manifest, packing, parts, vocabulary
 from mizzle.codec import decode_from_device, encode
 from mizzle.codecs import drive
-from mizzle.device.speech import ENROLMENT_RETRY_MS, MOST_UNHEARD, UPDATE_RETRY_MS
+from mizzle.device.speech import ENROLMENT_RETRY_MS, UPDATE_RETRY_MS
 from mizzle.device.states import Bounds
 from mizzle.envelope import Purpose
 from mizzle.messages import Decline
@@ -43,7 +43,6 @@ def test_every_number_of_the_table_is_the_codes() -> None:
         "span of a reconnection, ms": f"{1000 * backoff.SHORTEST_S:.0f} to {1000 * backoff.LONGEST_S:.0f}",
         "enrolment again after, ms": " to ".join(map(str, ENROLMENT_RETRY_MS)),
         "update again after, ms": " to ".join(map(str, UPDATE_RETRY_MS)),
-        "probes without an answer, then whole": MOST_UNHEARD,
         "runs in a want, at most": vocabulary.MOST_RUNS,
         "messages of a device at once, at most": allowance.AT_ONCE,
         "messages of a device a second after that, at most": allowance.A_SECOND,

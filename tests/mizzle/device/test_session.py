@@ -1,6 +1,7 @@
 """What a device does about what it is told: each rule once, on scripted events."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -25,9 +26,8 @@ from mizzle.device.effects import (
     Train,
     Unsubscribe,
 )
-from mizzle.device.events import Cleared, Condition, Declined, Event, Full, Kept, OnItsWay, Stop, Trained
+from mizzle.device.events import Cleared, Condition, Declined, Event, Full, Kept, Stop, Trained
 from mizzle.device.session import begin, step
-from mizzle.device.speech import MOST_UNHEARD
 from mizzle.device.states import NOTHING_SEEN, Bounds, Idle, Me, Newest, Training, Waiting
 from mizzle.envelope import Key, Purpose, unseal
 from mizzle.messages import Decline, Enrolment, Held, Identity, Presence, Receipt, Refused, Run, Update, Want
@@ -556,19 +556,36 @@ def test_whoever_says_for_ever_that_all_of_it_is_held_is_asked_for_ever_at_the_o
         assert all_of(Probe, played.later(900_000)) == [Probe(UPDATE)]
 
 
-def test_an_update_whose_probes_nobody_answers_is_sent_whole_again_and_again() -> None:
-    """An older gateway, or somebody between who swallows what it says."""
+def test_while_nobody_answers_an_update_is_asked_for_alone_and_whoever_comes_back_has_it() -> None:
+    """A gateway that is down for days costs no payload, on one line or on many."""
     played = probed()
-    said = [one for _ in range(7) for one in played.later(900_000) if isinstance(one, Send | Probe)]
-    probe, send = Probe(UPDATE), Send(UPDATE)
-    assert said == [probe] * (MOST_UNHEARD - 1) + [send] + [probe] * MOST_UNHEARD + [send]
+    said = [one for _ in range(50) for one in played.later(900_000) if isinstance(one, Send | Probe)]
+    for _ in range(50):
+        said += [one for one in played.tell(Connected(session_present=True)) if isinstance(one, Send | Probe)]
+    assert said == [Probe(UPDATE)] * 100
+    assert played.hear("want", want(UPDATE, (0, 102))) == (Send(UPDATE, 2**102 - 1),)
 
 
-def test_what_is_on_its_way_was_not_asked_for_so_nobody_failed_to_answer() -> None:
-    played = probed()
-    for _ in range(10):
-        played.tell(OnItsWay(UPDATE))
-        assert all_of(Probe, played.later(900_000)) == [Probe(UPDATE)]
+def lost(played: Played) -> None:
+    played.tell(Disconnected("cut"))
+    assert all_of(Probe, played.tell(Connected(session_present=True))) != []
+
+
+def refused(played: Played) -> None:
+    played.tell(Sent(1, topics.up("barn", DEVICE, Up.UPDATE), 0x97))
+    assert all_of(Probe, played.later(15_000)) != []
+
+
+@pytest.mark.parametrize("came_to_nothing", [lost, refused])
+def test_a_first_sending_that_came_to_nothing_is_made_good_by_the_answer_to_a_probe(
+    came_to_nothing: Callable[[Played], None],
+) -> None:
+    """It counts as sent, so it is never sent whole unasked again; and nothing is stuck."""
+    played = Played().training()
+    keep = only(Keep, played.tell(Trained(1, b"payload")))
+    assert played.tell(Kept(keep.id, 200)) == (Send(keep.id),)
+    came_to_nothing(played)
+    assert played.hear("want", want(keep.id, (0, 1))) == (Send(keep.id, 1),)
 
 
 def test_a_receipt_that_answers_a_probe_clears() -> None:

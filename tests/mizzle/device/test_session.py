@@ -572,7 +572,7 @@ def lost(played: Played) -> None:
 
 
 def refused(played: Played) -> None:
-    played.tell(Sent(1, topics.up("barn", DEVICE, Up.UPDATE), 0x97))
+    played.tell(Sent(topics.up(BARN.name, DEVICE, Up.UPDATE), 1, 0x97))
     assert all_of(Probe, played.later(15_000)) != []
 
 

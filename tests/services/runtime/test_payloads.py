@@ -119,6 +119,30 @@ def test_what_was_written_before_the_machine_was_started_again_is_not_believed(t
     assert (spool.get(ONE), spool.payloads()) == (None, [])
 
 
+def test_nobody_reads_a_payload_of_before_the_machines_start_until_the_gateway_has_swept(tmp_path: Path) -> None:
+    """The other services may be up before it, and a payload that a loss of power has torn would be summed."""
+    before = Spool(tmp_path, 100, boot="the first boot")
+    before.sweep_unfinished()
+    before.put(ONE, b"torn")
+    before.put_blob(TWO, b"a blob, whose reader hashes it")
+    assert Spool(tmp_path, 100, boot="the first boot").get(ONE) == b"torn"
+    reader, gateway = (Spool(tmp_path, 100, boot="the second boot") for _ in range(2))
+    assert (reader.get(ONE), reader.get(TWO)) == (None, b"a blob, whose reader hashes it")
+    gateway.sweep_unfinished()
+    assert reader.get(ONE) is None
+    gateway.put(ONE, b"whole")
+    assert (reader.get(ONE), gateway.get(ONE)) == (b"whole", b"whole")
+
+
+def test_a_mark_that_was_torn_itself_is_of_another_start(tmp_path: Path) -> None:
+    before = Spool(tmp_path, 100, boot="the first boot")
+    before.sweep_unfinished()
+    before.put(ONE, b"torn")
+    (tmp_path / "boot").write_bytes(bytes(14))
+    assert Spool(tmp_path, 100, boot="the first boot").get(ONE) is None
+    assert [file.name for file in tmp_path.glob("boot*")] == ["boot"]
+
+
 def test_a_payload_has_its_size_and_one_that_is_not_there_has_none(tmp_path: Path) -> None:
     spool = Spool(tmp_path, 100)
     spool.put(ONE, b"levels")

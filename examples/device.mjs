@@ -143,7 +143,7 @@ function takePart(home, identity, examplesFor) {
     }
   }
 
-  // Say an update whole the first time, and ask what became of it from then on.
+  // Say an update whole the first time, and ask what became of it from then on, whether or not anybody answers.
   function speak(id) {
     const update = home.waiting().get(id);
     if (!update || !line.connected || onTheWay.has(id)) return;

@@ -61,7 +61,7 @@ class Send:
 
 @dataclass(frozen=True)
 class Probe:
-    """Publish the sealed header of this update alone; not while parts of it are still being sent."""
+    """Publish the sealed header of this update alone, unless parts of it are on their way just now."""
 
     id: bytes
 

@@ -82,11 +82,13 @@ def with_waiting(state: Session, changed: Waiting) -> Session:
 
 
 def _said(state: Session, waiting: Waiting, *, behind: bool) -> tuple[Waiting, Effect]:
-    """The update whole, if it never was sent; else a probe, even if nobody answers any.
+    """The update whole, if it never was sent; else a probe, however many nobody has answered.
 
-    Whoever is to take it will answer one, and an outage costs no payload for nothing. The gateway keeps one incomplete
-    update of a device. So a long one that is `behind` another whose rest may still be wanted asks first, and is
-    answered after it.
+    While nobody answers, nobody would take it either, and a gateway that comes back asks for whatever it lacks: also
+    for all of it, where the first time was lost or refused by the broker.
+
+    The gateway keeps one incomplete update of a device. So a long one that is `behind` another whose rest may still be
+    wanted asks first, and is answered after it.
     """
     due = state.now + _delay(state, UPDATE_RETRY_MS, waiting.attempts, waiting.id)
     again = replace(waiting, attempts=waiting.attempts + 1, due=due)

@@ -18,9 +18,9 @@ move a device backwards.
 **What waits** is what lies in the outbox, so the session takes it from there: an update waits once the outbox has said
 `Kept`, and no longer once it has said `Cleared`. In between it is said again at growing intervals, for ever: whole the
 first time, from then on by a *probe*, its sealed header alone, byte for byte. What a probe is answered is a hint that
-nobody has signed: it chooses which parts are sent, each at most once for a probe, and changes nothing else. An update
-whose probes nobody answers is sent whole again. Only a receipt for exactly this update, signed by the federation, asks
-the outbox to clear it.
+nobody has signed: it chooses which parts are sent, each at most once for a probe, and changes nothing else. While
+nobody answers, probes go on alone, so that a gateway that is down costs a device no payload. Only a receipt for exactly
+this update, signed by the federation, asks the outbox to clear it.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class Training:
 class Waiting:
     """An update in the outbox: how long it is, how often it was said on this connection, and when it is due again.
 
-    `sent` if any part of it ever was. `given` are the parts that were sent because of its last probe, None without one
-    on this connection.
+    `sent` if it ever was to be, whole or in part. `given` are the parts that were sent because of its last probe, None
+    without one on this connection.
     """
 
     id: bytes

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -130,6 +131,18 @@ def _doze(seconds: float) -> None:
     time.sleep(seconds * random.uniform(0.5, 1.0))  # noqa: S311  # jitter, no secret
 
 
+@dataclass
+class _Hand:
+    """A batch that is on its way, oldest first; the first `stored` of it have what is to be kept of them in the store.
+
+    Whoever tries again after a stream was away begins behind them: a part is appended to its device's file, so storing
+    it once more would make the file grow with every try.
+    """
+
+    waiting: deque[tuple[Arrived, Taken]]
+    stored: int = 0
+
+
 @dataclass(frozen=True)
 class Intake:
     """Takes what devices publish to the streams.
@@ -179,16 +192,15 @@ class Intake:
         if came is None:
             return
         with failpoint("message"):
-            waiting = deque(zip(batch, [self._received(one) for one in came], strict=True))
-        for _, taken in waiting:
+            hand = _Hand(deque(zip(batch, [self._received(one) for one in came], strict=True)))
+        for _, taken in hand.waiting:
             self.meters.unauthenticated.update(one.reason for one in taken.said if isinstance(one, Unauthenticated))
             if taken.counted:
                 self.meters.unauthenticated[taken.reason] += 1
             elif taken.reason:
                 _log.info("not taken", reason=taken.reason, why=taken.why)
-        said = [message for _, taken in waiting for message in taken.said]
-        stored: deque[tuple[Arrived, Taken]] = deque()
-        self._patiently(lambda: self._write(waiting, stored), stopping)
+        said = [message for _, taken in hand.waiting for message in taken.said]
+        self._patiently(lambda: self._write(hand), stopping)
         about.told(said)
 
     def _came(self, arrived: Arrived) -> Came:
@@ -222,13 +234,13 @@ class Intake:
         size = probed.received.update.payload.size
         return answered(probed, self.receipt_of(update), is_stored=self.spool.size(update) == size)
 
-    def _write(self, waiting: deque[tuple[Arrived, Taken]], stored: deque[tuple[Arrived, Taken]]) -> None:
-        """Store, append, acknowledge: what this is done for leaves both, also where there is no room for the rest.
+    def _write(self, hand: _Hand) -> None:
+        """Store, append, acknowledge: what this is done for leaves the hand, also where there is no room for the rest.
 
-        It must, because only what leaves here can end, and only what has ended makes room. What is `stored` and could
-        not be appended is not stored again.
+        It must, because only what leaves here can end, and only what has ended makes room.
         """
-        full = self._store(waiting, stored)
+        full = self._store(hand)
+        stored = list(islice(hand.waiting, hand.stored))
         outputs = [output for came in stored for output in self._outputs(*came)]
         replies = [self._reply(taken.probed) for _, taken in stored if taken.probed]
         outputs += [output for reply in replies for message in reply.said for output in self._says(message)]
@@ -236,22 +248,23 @@ class Intake:
             self.log.append(outputs)
         for reply in replies:
             self.say(to(self.arrivals.federation, reply.device, reply.kind), reply.body)
-        while stored:
-            arrived, _ = stored.popleft()
+        for arrived, _ in stored:
+            hand.waiting.popleft()
+            hand.stored -= 1
             if arrived.token:
                 with failpoint("mqtt-ack"):
                     self.bus.ack(arrived.token)
         if full:
             raise full
 
-    def _store(self, waiting: deque[tuple[Arrived, Taken]], stored: deque[tuple[Arrived, Taken]]) -> SpoolFull | None:
-        """Move those, from the first on, of which all that is to be kept is in the store; and why not all."""
-        while waiting:
+    def _store(self, hand: _Hand) -> SpoolFull | None:
+        """Store what is to be kept of those that no earlier try has stored; why not of all, if there is no room."""
+        for _, taken in islice(hand.waiting, hand.stored, None):
             try:
-                self._keep(waiting[0][1])
+                self._keep(taken)
             except SpoolFull as full:
                 return full
-            stored.append(waiting.popleft())
+            hand.stored += 1
         return None
 
     def _keep(self, taken: Taken) -> None:

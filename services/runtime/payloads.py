@@ -6,7 +6,7 @@ A file holds one payload (named by its update's id) or one blob (named by its di
     blobs/{digest}     what is made of a window: put by the aggregator, discarded by the accountant at the window's end
     coming/{device}    parts of updates that are not complete, the gateway's own business (`gateway/comings.py`)
     kept/{id}          ended payloads, for an auditor
-    boot               which start of this machine the payloads were written after
+    boot               after which start of this machine the payloads were written; it alone is synced to the disk
 
 What the folder holds is bounded by bytes; when it is full the gateway stops reading its socket, so that the broker, and
 through it the devices, wait. Only the gateway puts payloads, so its own count of them is exact, whatever others do; a
@@ -38,12 +38,14 @@ class SpoolFull(Away):
 class Spool:
     """A payload store in a folder that the services of one host share."""
 
-    def __init__(self, folder: Path, most_bytes: int, *, keep: bool = False, boot: str = "") -> None:
+    def __init__(self, folder: Path, most_bytes: int, *, keep: bool = False, boot: str | None = None) -> None:
         """A store in `folder` of at most `most_bytes`; with `keep`, ended payloads move aside for an auditor.
 
-        `boot` names this start of the machine, where it is not to be asked.
+        `boot` is which start of this machine this is, if not what the machine says itself.
         """
         self._folder, self._most, self._keep = folder, most_bytes, keep
+        self._boot, self._mark = boot or _boot(), folder / "boot"
+        self._is_swept = False
         self._prefix = str(folder)
         self._kept = folder / "kept"
         self._kept.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -52,7 +54,6 @@ class Spool:
         self._counting = threading.Lock()  # a gateway puts in one thread and discards in another
         self._sizes: dict[str, int] = {}
         self._used = 0
-        self._boot, self._is_of_this_boot = boot or _boot(), False
         self._count()
 
     def put(self, key: bytes, body: bytes | memoryview) -> None:
@@ -73,10 +74,14 @@ class Spool:
         self._note(name, len(body))
 
     def get(self, key: bytes) -> bytes | None:
-        """What lies under `key`, None if nothing does; or if it is a payload, and the machine was started since."""
+        """What lies under `key`, None if nothing does; a payload of before this machine's start is nothing.
+
+        It may be torn by a loss of power, and payloads are not hashed again, as blobs are where they are read. The
+        gateway removes it when it starts, which may be after its readers.
+        """
         name = key.hex()
-        made_or_ended = f"{self._prefix}/blobs/{name}", f"{self._prefix}/kept/{name}"
-        for path in (self._path(name), *made_or_ended) if self._is_believed() else made_or_ended:
+        payload = (self._path(name),) if self._is_swept or self._is_of_this_boot() else ()
+        for path in (*payload, f"{self._prefix}/blobs/{name}", f"{self._prefix}/kept/{name}"):
             if (found := _read(path)) is not None:
                 return found
         return None
@@ -106,18 +111,20 @@ class Spool:
         """The ids of all payloads that are here."""
         return [bytes.fromhex(file.name) for file in self._files() if "." not in file.name]
 
-    def sweep_unfinished(self) -> None:
-        """Remove what a killed gateway had not written to the end, and all of an earlier start of the machine.
+    def sweep_unfinished(self, boot: str | None = None) -> None:
+        """Remove what a killed gateway had not written to the end, and all of an earlier `boot` of this machine.
 
         Nothing here is synced to the disk, so a loss of power leaves files whose length is right and whose bytes are
         not: their devices are asked for them again. Whoever writes still, which only a twin of ours could, finds it
         gone and writes it again.
         """
-        is_doubtful = self._written_after() not in {None, self._boot}
+        self._boot = boot or self._boot
+        is_sound = self._is_of_this_boot()
         for file in self._files():
-            if is_doubtful or "." in file.name:
+            if not is_sound or "." in file.name:
                 file.unlink(missing_ok=True)
-        (self._folder / "boot").write_text(self._boot)
+        _write_through(self._mark, self._boot)
+        self._is_swept = True
         self._count()
 
     def put_blob(self, digest: bytes, body: bytes) -> None:
@@ -140,17 +147,10 @@ class Spool:
         for name in names:
             (self._blobs / name).unlink(missing_ok=True)
 
-    def _is_believed(self) -> bool:
-        """Whether what is here was written since the machine was started: else the gateway is about to sweep it."""
-        self._is_of_this_boot = self._is_of_this_boot or self._written_after() in {None, self._boot}
-        return self._is_of_this_boot
-
-    def _written_after(self) -> str | None:
-        """After which start of the machine the payloads were written, None if there never was any."""
-        try:
-            return (self._folder / "boot").read_text()
-        except FileNotFoundError:
-            return None
+    def _is_of_this_boot(self) -> bool:
+        """Whether the payloads here were written after this start of the machine; asked of the disk until they were."""
+        self._is_swept = _read(str(self._mark)) in {None, self._boot.encode()}
+        return self._is_swept
 
     def _files(self) -> Iterator[Path]:
         """Every payload's file, and those that are not finished."""
@@ -222,6 +222,24 @@ def _write(path: str, body: bytes | memoryview) -> None:
         _fill(writing, body)
     with failpoint("spool-rename"):
         os.replace(writing, path)
+
+
+def _write_through(path: Path, text: str) -> None:
+    """Have `text` lie at `path`, whole or not at all, and on the disk before anything that is written after it."""
+    writing = path.with_name(f"{path.name}.{os.getpid()}")
+    _fill(str(writing), text.encode())
+    _sync(writing)
+    writing.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold this file or folder as it is now."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _fill(path: str, body: bytes | memoryview) -> None:

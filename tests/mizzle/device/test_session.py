@@ -1,6 +1,7 @@
 """What a device does about what it is told: each rule once, on scripted events."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -555,12 +556,36 @@ def test_whoever_says_for_ever_that_all_of_it_is_held_is_asked_for_ever_at_the_o
         assert all_of(Probe, played.later(900_000)) == [Probe(UPDATE)]
 
 
-def test_an_update_whose_probes_nobody_answers_is_asked_for_and_never_sent_unasked() -> None:
-    """While a gateway is away for an hour, an update that was sent once costs its header, again and again."""
+def test_while_nobody_answers_an_update_is_asked_for_alone_and_whoever_comes_back_has_it() -> None:
+    """A gateway that is down for days costs no payload, on one line or on many."""
     played = probed()
-    said = [one for _ in range(20) for one in played.later(900_000) if isinstance(one, Send | Probe)]
-    assert said == [Probe(UPDATE)] * 20
-    assert played.hear("want", want(UPDATE, (0, 4))) == (Send(UPDATE, 0b1111),)
+    said = [one for _ in range(50) for one in played.later(900_000) if isinstance(one, Send | Probe)]
+    for _ in range(50):
+        said += [one for one in played.tell(Connected(session_present=True)) if isinstance(one, Send | Probe)]
+    assert said == [Probe(UPDATE)] * 100
+    assert played.hear("want", want(UPDATE, (0, 102))) == (Send(UPDATE, 2**102 - 1),)
+
+
+def lost(played: Played) -> None:
+    played.tell(Disconnected("cut"))
+    assert all_of(Probe, played.tell(Connected(session_present=True))) != []
+
+
+def refused(played: Played) -> None:
+    played.tell(Sent(topics.up(BARN.name, DEVICE, Up.UPDATE), 1, 0x97))
+    assert all_of(Probe, played.later(15_000)) != []
+
+
+@pytest.mark.parametrize("came_to_nothing", [lost, refused])
+def test_a_first_sending_that_came_to_nothing_is_made_good_by_the_answer_to_a_probe(
+    came_to_nothing: Callable[[Played], None],
+) -> None:
+    """It counts as sent, so it is never sent whole unasked again; and nothing is stuck."""
+    played = Played().training()
+    keep = only(Keep, played.tell(Trained(1, b"payload")))
+    assert played.tell(Kept(keep.id, 200)) == (Send(keep.id),)
+    came_to_nothing(played)
+    assert played.hear("want", want(keep.id, (0, 1))) == (Send(keep.id, 1),)
 
 
 def test_a_receipt_that_answers_a_probe_clears() -> None:

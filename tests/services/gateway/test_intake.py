@@ -1,4 +1,4 @@
-"""What comes from devices is taken in batches."""
+"""What comes from devices is taken in batches, and stored once however often a batch is tried."""
 
 import secrets
 from collections.abc import Sequence
@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from mizzle.codec import decode
 from mizzle.errors import Away
+from mizzle.messages import Received
 from mizzle.parts import CHUNK
 from mizzle.topics import Up
+from mizzle.transport import memory
 from mizzle.transport.bus import AckToken, Arrived
-from mizzle.transport.memory import MemoryBroker, MemoryBus
 from services.gateway import receive
 from services.gateway.comings import Comings
 from services.gateway.heartbeat import Heartbeat
@@ -20,7 +22,6 @@ from services.pipeline import hop
 from services.runtime.payloads import Spool
 from services.runtime.redis_log import Output
 from tests.services.gateway.devices import Device
-from tests.services.plans import plan
 
 PATIENCE_S = 60.0
 
@@ -49,8 +50,12 @@ def test_a_batch_that_does_not_become_full_is_taken_all_the_same() -> None:
     assert inbox.next(0.0) == []
 
 
-class Absent:
-    """A Redis that is away so many times, and then takes what it is given."""
+PUMP, MILL = Device(), Device(name="mill-1", seed=8)
+SHORT, LONG = b"levels", secrets.token_bytes(5 * CHUNK - 7)
+
+
+class OftenAway:
+    """Streams that are away so many times before they take anything."""
 
     def __init__(self, times: int) -> None:
         self.left, self.taken = times, list[Output]()
@@ -58,39 +63,61 @@ class Absent:
     def append(self, outputs: Sequence[Output]) -> None:
         if outputs and self.left:
             self.left -= 1
-            raise Away("Redis does not answer")
+            raise Away("the streams are away")
         self.taken += outputs
 
 
-def test_what_is_stored_is_not_stored_again_while_redis_is_away(tmp_path: Path) -> None:
-    """Parts lie one behind the other: written again at every try, six of them took 25 MB in a minute."""
-    federation = plan().federation
-    long, short = Device(federation=federation), Device("pump-8", federation, seed=8)
-    keys = {device.name: device.key.public_key for device in (long, short)}
-    bus, log, comings = MemoryBus(MemoryBroker(), "gateway"), Absent(50), Comings(tmp_path / "coming")
-    arrivals = receive.begin(plan())
-    arrivals.most_payload = 10 * CHUNK
-    inbox = Inbox(linger_s=0.01)
-    intake = Intake(
-        bus,
-        inbox,
-        Heartbeat(bus, bus, federation),
-        hop("gateway"),
-        arrivals,
-        keys.get,
-        lambda _: None,
-        lambda _topic, _body: None,
-        comings,
-        Spool(tmp_path, 2**26),
-        log,
-        sleep=lambda _: None,
-    )
-    first, *later = long.parts(secrets.token_bytes(10 * CHUNK))[:6]
-    inbox.listen(Arrived(long.topic(Up.UPDATE), first, token=AckToken(1, 0)))
-    intake.turn(PATIENCE_S, lambda: False)
-    for number, body in enumerate(later, 1):
-        inbox.listen(Arrived(long.topic(Up.UPDATE), body, token=AckToken(1, number)))
-    inbox.listen(Arrived(short.topic(Up.UPDATE), short.parts(b"x")[0], token=AckToken(1, 9)))
-    intake.turn(PATIENCE_S, lambda: False)
-    assert (log.left, len(log.taken)) == (0, 1)
-    assert 6 * CHUNK < (tmp_path / "coming" / long.name).stat().st_size < 6 * CHUNK + 1000
+class Gateway:
+    """An intake on what lies in a folder, whose streams are away so many times."""
+
+    def __init__(self, folder: Path, away: int) -> None:
+        bus = memory.MemoryBus(memory.MemoryBroker(), "gateway")
+        self.log, self.inbox, self.spool = OftenAway(away), Inbox(linger_s=0.0), Spool(folder, 2**30)
+        self.arrivals = receive.Arrivals("barn", most_payload=2**30)
+        self.intake = Intake(
+            bus,
+            self.inbox,
+            Heartbeat(bus, bus, "barn"),
+            hop("gateway"),
+            self.arrivals,
+            {device.name: device.key.public_key for device in (PUMP, MILL)}.get,
+            lambda _: None,
+            lambda *_: None,
+            Comings(folder / "coming"),
+            self.spool,
+            self.log,
+            sleep=lambda _: None,
+        )
+        self.intake.resume()
+
+    def take(self, *said: tuple[Device, bytes]) -> None:
+        """Take these updates or parts of them as one batch."""
+        for number, (device, body) in enumerate(said):
+            self.inbox.listen(Arrived(device.topic(Up.UPDATE), body, token=AckToken(1, number)))
+        self.intake.turn(0.0, lambda: False)
+
+    def updates(self) -> list[bytes]:
+        """Whose payloads it has told of, in the order of the telling."""
+        return [decode(output.body, Received).id for output in self.log.taken]
+
+
+def test_parts_are_stored_once_however_often_the_streams_are_away(tmp_path: Path) -> None:
+    """A part is appended, so storing a batch again at each try made a file of megabytes in a minute without Redis."""
+    gateway = Gateway(tmp_path, away=50)
+    said = PUMP.parts(LONG)
+    gateway.take((PUMP, said[0]))
+    gateway.take((PUMP, said[1]), (MILL, MILL.parts(SHORT)[0]), (PUMP, said[2]))
+    assert (gateway.log.left, len(gateway.updates())) == (0, 1)
+    assert (tmp_path / "coming" / "pump-7").stat().st_size == sum(4 + len(part) for part in said[:3])
+
+
+def test_parts_that_come_again_to_a_gateway_that_resumed_are_not_stored_again(tmp_path: Path) -> None:
+    said, short = PUMP.parts(LONG), MILL.parts(SHORT)[0]
+    Gateway(tmp_path, away=0).take(*((PUMP, part) for part in said[:3]))
+    stored = (tmp_path / "coming" / "pump-7").read_bytes()
+    gateway = Gateway(tmp_path, away=50)
+    gateway.take(*((PUMP, part) for part in said[:3]), (MILL, short))
+    assert (tmp_path / "coming" / "pump-7").read_bytes() == stored
+    gateway.take(*((PUMP, part) for part in said[3:]))
+    long = gateway.updates()[-1]
+    assert (gateway.spool.get(long), list((tmp_path / "coming").iterdir())) == (LONG, [])

@@ -128,26 +128,26 @@ def test_a_short_update_is_sent_once_however_often_its_device_comes_back(barn: B
     assert (device.sends, 1 < cost <= 1.2) == (1, True)
 
 
-def test_a_short_update_is_sent_once_while_its_device_comes_back_to_no_gateway(barn: Barn, tmp_path: Path) -> None:
+def test_a_short_update_is_sent_once_while_the_gateway_is_down_and_counts_when_it_is_back(
+    folder: Path, federation: str, redis_url: str, children: Processes, tmp_path: Path
+) -> None:
+    """Nobody answers its probes: it goes on asking, and the gateway asks for what the broker had nobody to give to."""
+    barn = made(folder, federation, redis_url, children, 20_000)
     with FaultProxy(barn.broker.port) as proxy:
         device = Sending(barn, tmp_path / "outbox.db", proxy.port, SHORT)
-
-        def said(more: int) -> None:
-            wanted = proxy.traffic.from_clients + more
-            proxy.wait_until(lambda traffic: traffic.from_clients >= wanted)
-
-        def come_back_five_times() -> None:
-            said(len(SHORT))
-            for _ in range(5):
-                lose(proxy)
-                said(len(device.sealed))
-
         with device.alive():
-            killed(barn, come_back_five_times)
+            with Peer(barn.broker.port, "gateway", client_id="listener") as listener:
+                listener.subscribe(barn.pump.topic(Up.PROBE))
+                proxy.wait_until(lambda traffic: traffic.to_server > len(SHORT))
+                for _ in range(5):
+                    lose(proxy)
+                    assert listener.next().payload == device.sealed
+            assert 1 < proxy.traffic.from_clients / len(SHORT) <= 1.2
+            barn.open_gate()
+            lose(proxy)
             message = Ear(barn.grounds, "anomaly_detector").next()
             assert isinstance(message, Received)
-            assert barn.spool.get(message.id) == SHORT
-        assert 1 < proxy.traffic.from_clients / len(SHORT) <= 1.2
+            assert (message.id, barn.spool.get(message.id)) == (device.id, SHORT)
 
 
 class Asking:

@@ -110,27 +110,37 @@ def test_what_a_kill_left_half_written_is_swept_and_its_room_is_free(tmp_path: P
 
 def test_what_was_written_before_the_machine_was_started_again_is_not_believed(tmp_path: Path) -> None:
     """A loss of power may have left other bytes of the same length: the device still has them, and is asked."""
-    spool = Spool(tmp_path, 100, boot="the first")
-    spool.sweep_unfinished()
+    spool = Spool(tmp_path, 100)
+    spool.sweep_unfinished("the first boot")
     spool.put(ONE, b"payload")
-    spool.sweep_unfinished()
+    spool.sweep_unfinished("the first boot")
     assert spool.get(ONE) == b"payload"
-    spool = Spool(tmp_path, 100, boot="the second")
-    spool.sweep_unfinished()
+    spool.sweep_unfinished("the second boot")
     assert (spool.get(ONE), spool.payloads()) == (None, [])
 
 
-def test_a_payload_of_an_earlier_boot_is_none_for_everybody_until_the_gateway_has_looked(tmp_path: Path) -> None:
-    """Services start in any order, and what a loss of power tore has its right length."""
-    last = Spool(tmp_path, 2**20, boot="the last")
-    last.sweep_unfinished()
-    last.put(b"a", b"torn")
-    last.put_blob(b"b", b"blobs are hashed by whoever reads them")
-    gateway, reader = Spool(tmp_path, 2**20), Spool(tmp_path, 2**20)
-    assert (reader.get(b"a"), reader.get(b"b")) == (None, b"blobs are hashed by whoever reads them")
+def test_nobody_reads_a_payload_of_before_the_machines_start_until_the_gateway_has_swept(tmp_path: Path) -> None:
+    """The other services may be up before it, and a payload that a loss of power has torn would be summed."""
+    before = Spool(tmp_path, 100, boot="the first boot")
+    before.sweep_unfinished()
+    before.put(ONE, b"torn")
+    before.put_blob(TWO, b"a blob, whose reader hashes it")
+    assert Spool(tmp_path, 100, boot="the first boot").get(ONE) == b"torn"
+    reader, gateway = (Spool(tmp_path, 100, boot="the second boot") for _ in range(2))
+    assert (reader.get(ONE), reader.get(TWO)) == (None, b"a blob, whose reader hashes it")
     gateway.sweep_unfinished()
-    gateway.put(b"a", b"sent again")
-    assert reader.get(b"a") == b"sent again"
+    assert reader.get(ONE) is None
+    gateway.put(ONE, b"whole")
+    assert (reader.get(ONE), gateway.get(ONE)) == (b"whole", b"whole")
+
+
+def test_a_mark_that_was_torn_itself_is_of_another_start(tmp_path: Path) -> None:
+    before = Spool(tmp_path, 100, boot="the first boot")
+    before.sweep_unfinished()
+    before.put(ONE, b"torn")
+    (tmp_path / "boot").write_bytes(bytes(14))
+    assert Spool(tmp_path, 100, boot="the first boot").get(ONE) is None
+    assert [file.name for file in tmp_path.glob("boot*")] == ["boot"]
 
 
 def test_a_payload_has_its_size_and_one_that_is_not_there_has_none(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from .excused import given_up
 from .finding import Finding, release_named, update_named
 from .ledger import Ledger
 from .plan import body_of, rules_of, written
-from .price import least_loss
+from .price import UNIT, least_loss
 from .rows import Update
+from .weights import FULL
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
@@ -27,6 +28,7 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
         if times > 1:
             yield Finding("charge-twice", update_named(update), f"It is charged {times} times.")
     yield from _prices(ledger)
+    yield from _held(ledger)
 
 
 def _of_charge(ledger: Ledger, charge: Charge) -> Iterator[Finding]:
@@ -115,6 +117,24 @@ def _prices(ledger: Ledger) -> Iterator[Finding]:
         if paid < least:
             said = f"{device} is charged {paid} for {len(rows)} update(s), which cost {least}."
             yield Finding("undercharged", release_named(federation, version), said)
+
+
+def _held(ledger: Ledger) -> Iterator[Finding]:
+    """What is held or was settled for whoever is in no release costs as much, by the plan's σ = z·64·S.
+
+    σ is a whole number and prices of one device are rounded together, so the least is taken a little lower.
+    """
+    for row in ledger.updates:
+        charge, found = ledger.charge_of.get(row.id), rules_of(ledger, row.federation)
+        z = found.noise_multiplier or 0.0
+        if charge is None or charge.state == "void" or row.window is None or row.outcome == "counted":
+            continue
+        if found.mechanism != "gaussian" or z <= 0:
+            continue
+        least = int((row.weight / FULL / z) ** 2 * UNIT * (1 - 1e-6)) - 1
+        if charge.loss < least:
+            said = f"It is {row.outcome}, and its charge is {charge.loss}, where it costs {least} at least."
+            yield Finding("undercharged", update_named(row.id), said)
 
 
 def _together(ledger: Ledger) -> Mapping[tuple[str, int, str], list[Update]]:

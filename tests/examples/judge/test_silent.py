@@ -73,3 +73,17 @@ def test_a_part_that_was_sent_again_in_other_bytes_is_found(tmp_path: Path, payl
     made = world()
     say(made, "up/7/pump-2/update", made.homes["pump-2"]["waiting"][0]["sealed"] + payload)
     assert codes(made, tmp_path) == ["resend-differs"]
+
+
+@pytest.mark.parametrize(("device", "window"), [("pump-1", 4), ("pump-3", 3)])
+def test_what_is_in_no_release_is_charged_in_full_too(tmp_path: Path, device: str, window: int) -> None:
+    made = world()
+    made.charge(device, window)["loss"] = 1
+    balance(made)
+    assert codes(made, tmp_path) == ["undercharged"]
+
+
+def test_no_more_arrive_than_a_window_holds(tmp_path: Path) -> None:
+    made = world()
+    made.row("releases", version=2)["arrived"] = 99
+    assert codes(made, tmp_path) == ["window-overfull"]

@@ -110,8 +110,8 @@ def _parts(evidence: Evidence) -> Iterator[Finding]:
         headers[said.sealed.id] = said
         chunks[said.sealed.id][0].add(said.sealed.after)
     for later in laters(evidence.trace):
-        said = headers.get(later.id)
-        if said is not None and (said.federation, said.device) == (later.federation, later.device):
+        header = headers.get(later.id)
+        if header is not None and (header.federation, header.device) == (later.federation, later.device):
             chunks[later.id][later.index].add(later.chunk)
     for update, found in chunks.items():
         if any(len(bodies) > 1 for bodies in found.values()):

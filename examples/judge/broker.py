@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from typing import Final
 
-from .envelope import is_sealed_by
+from .envelope import is_payload, is_sealed_by
 from .evidence import Evidence
 from .finding import Finding, release_named, update_named, window_named
 from .ledger import Ledger
@@ -14,13 +15,17 @@ from .manifest import canonical, enveloped, is_released_by, parsed
 from .plan import base_of, body_of, cohort_of
 from .published import published
 from .restored import loses_version, loses_window
-from .trace import Downward, announced, downward, pieces
+from .trace import Downward, announced, downward, laters, pieces
+
+_CHUNK: Final = 96 * 1024
+"""How long a part's chunk is, the last one's aside (wire 4)."""
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
     """What is wrong with what was published."""
     yield from _releases(evidence)
     yield from _resends(evidence)
+    yield from _parts(evidence)
     for said in downward(evidence.trace, "invitation"):
         yield from _invitation(evidence.ledger, said)
     yield from _blobs(evidence)
@@ -92,6 +97,37 @@ def _resends(evidence: Evidence) -> Iterator[Finding]:
         if len(found | ({row.sealed} if row else set())) > 1:
             said_of_it = "It was sent in different bytes, or others than the ledger's."
             yield Finding("resend-differs", update_named(update), said_of_it)
+
+
+def _parts(evidence: Evidence) -> Iterator[Finding]:
+    """Each part of an update carries the same bytes each time, and all parts of it are what was signed.
+
+    Whoever can publish below a device's name can say later parts of any id, so these count only from its own device.
+    """
+    chunks: dict[bytes, dict[int, set[bytes]]] = defaultdict(lambda: defaultdict(set))
+    headers = {}
+    for said in published(evidence):
+        headers[said.sealed.id] = said
+        chunks[said.sealed.id][0].add(said.sealed.after)
+    for later in laters(evidence.trace):
+        header = headers.get(later.id)
+        if header is not None and (header.federation, header.device) == (later.federation, later.device):
+            chunks[later.id][later.index].add(later.chunk)
+    for update, found in chunks.items():
+        if any(len(bodies) > 1 for bodies in found.values()):
+            yield Finding("resend-differs", update_named(update), "A part of it was sent in different bytes.")
+        elif _is_whole(found) and not is_payload(headers[update].sealed, _payload(found)):
+            yield Finding("resend-differs", update_named(update), "Its parts, joined, are not the payload it signed.")
+
+
+def _is_whole(parts: Mapping[int, set[bytes]]) -> bool:
+    """Whether every part up to the last one was seen; a part that is shorter than a chunk is the last one."""
+    newest = max(parts)
+    return sorted(parts) == list(range(newest + 1)) and all(len(body) < _CHUNK for body in parts[newest])
+
+
+def _payload(parts: Mapping[int, set[bytes]]) -> bytes:
+    return b"".join(next(iter(parts[index])) for index in sorted(parts))
 
 
 def _invitation(ledger: Ledger, said: Downward) -> Iterator[Finding]:

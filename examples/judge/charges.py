@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from .books import Charge
 from .evidence import Evidence
 from .excused import given_up
 from .finding import Finding, release_named, update_named
 from .ledger import Ledger
-from .plan import body_of, rules_of
-from .price import least_loss
+from .plan import body_of, rules_of, written
+from .price import UNIT, least_loss
 from .rows import Update
+from .weights import FULL
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
@@ -26,6 +28,7 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
         if times > 1:
             yield Finding("charge-twice", update_named(update), f"It is charged {times} times.")
     yield from _prices(ledger)
+    yield from _held(ledger)
 
 
 def _of_charge(ledger: Ledger, charge: Charge) -> Iterator[Finding]:
@@ -54,13 +57,31 @@ def _state(ledger: Ledger, charge: Charge, row: Update) -> Iterator[Finding]:
     window = ledger.window_of.get((charge.federation, charge.window))
     state = window.state if window else "unknown"
     if charge.state == "void" and row.outcome in {"refused", "abandoned"}:
-        if state == "released" or charge.window in given_up(ledger, charge.federation):
-            state = "released" if state == "released" else "given up when the ledger was restored"
-            said = f"Its charge is void, and window {charge.window} was {state}."
+        why = _why_not_void(ledger, charge, state)
+        if why is not None:
+            said = f"Its charge is void, and window {charge.window} was {why}."
             yield Finding("charge-void", update_named(row.id), said)
     elif charge.state not in _allowed(row.outcome, state):
         said = f"The update is {row.outcome}, window {charge.window} is {state}, and the charge is {charge.state}."
         yield Finding("charge-state", update_named(row.id), said)
+
+
+def _why_not_void(ledger: Ledger, charge: Charge, state: str) -> str | None:
+    """Why noise was drawn, or may have been, for the window of a charge."""
+    if state == "released":
+        return "released"
+    if charge.window in given_up(ledger, charge.federation):
+        return "given up when the ledger was restored"
+    if (charge.federation, charge.window) in _noised(ledger):
+        return "abandoned after its noise was drawn, by the log"
+    return None
+
+
+@lru_cache(maxsize=8)
+def _noised(ledger: Ledger) -> frozenset[tuple[str, int | None]]:
+    """The windows that were abandoned when their noise had been drawn, by what the log says in so many words."""
+    ends = (act for act in ledger.audit if act.action == "window.abandoned")
+    return frozenset((act.federation, act.number) for act in ends if written(act).get("noise_was_drawn") is True)
 
 
 def _allowed(outcome: str, window: str) -> frozenset[str]:
@@ -75,8 +96,12 @@ def _allowed(outcome: str, window: str) -> frozenset[str]:
 
 
 def _missing(ledger: Ledger, row: Update) -> Iterator[Finding]:
-    """Whoever is counted, or open in a window, is charged; no plan without a privacy claim charges anything."""
-    needs = row.outcome == "counted" or (row.outcome == "open" and row.window is not None)
+    """Whoever is counted, abandoned, or open or of weight in a window, is charged; no plan without a claim charges.
+
+    A refusal at admission reserved nothing, and has no weight; one that came after the binding keeps its weight.
+    """
+    needs = row.outcome in {"counted", "abandoned"} or (row.outcome == "open" and row.window is not None)
+    needs = needs or (row.outcome == "refused" and row.window is not None and row.weight > 0)
     if needs and rules_of(ledger, row.federation).mechanism != "plain" and row.id not in ledger.charge_of:
         yield Finding("counted-uncharged", update_named(row.id), f"It is {row.outcome}, and nothing is charged for it.")
 
@@ -92,6 +117,24 @@ def _prices(ledger: Ledger) -> Iterator[Finding]:
         if paid < least:
             said = f"{device} is charged {paid} for {len(rows)} update(s), which cost {least}."
             yield Finding("undercharged", release_named(federation, version), said)
+
+
+def _held(ledger: Ledger) -> Iterator[Finding]:
+    """What is held or was settled for whoever is in no release costs as much, by the plan's σ = z·64·S.
+
+    σ is a whole number and prices of one device are rounded together, so the least is taken a little lower.
+    """
+    for row in ledger.updates:
+        charge, found = ledger.charge_of.get(row.id), rules_of(ledger, row.federation)
+        z = found.noise_multiplier or 0.0
+        if charge is None or charge.state == "void" or row.window is None or row.outcome == "counted":
+            continue
+        if found.mechanism != "gaussian" or z <= 0:
+            continue
+        least = int((row.weight / FULL / z) ** 2 * UNIT * (1 - 1e-6)) - 1
+        if charge.loss < least:
+            said = f"It is {row.outcome}, and its charge is {charge.loss}, where it costs {least} at least."
+            yield Finding("undercharged", update_named(row.id), said)
 
 
 def _together(ledger: Ledger) -> Mapping[tuple[str, int, str], list[Update]]:

@@ -101,3 +101,10 @@ def is_signed(key: bytes, text: bytes, signature: bytes) -> bool:
     except (CryptoError, ValueError):
         return False
     return True
+
+
+def is_payload(sealed: Sealed, payload: bytes) -> bool:
+    """Whether these bytes are the payload that an update's signed header names, by its digest and size."""
+    named = sealed.message.get("payload")
+    said = (named.get("digest"), named.get("size")) if isinstance(named, dict) else None
+    return said == (hashlib.sha256(payload).digest(), len(payload))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-from .envelope import Sealed, is_sealed_by, key_id, opened
+from .envelope import Sealed, is_payload, is_sealed_by, key_id, opened
 from .evidence import Evidence
 from .finding import Finding, update_named
 from .ledger import Ledger
@@ -34,6 +34,9 @@ def _of(evidence: Evidence, log: Outbox) -> Iterator[Finding]:
         yield Finding("waiting-and-ended", update_named(update), f"{log.device} has its receipt, and it waits still.")
     for waiting in log.waiting:
         yield from _waiting(evidence.ledger, log, waiting)
+    if log.forgotten and not log.misfits:
+        said = f"By its own count it kept {log.forgotten} more updates than wait or were answered."
+        yield Finding("outbox-forgot", log.device, said)
     for column in log.misfits:
         said = f"A row of {log.device}'s outbox has a value there that is not of the column's type."
         yield Finding("cell-of-another-type", column, said)
@@ -74,6 +77,9 @@ def _waiting(ledger: Ledger, log: Outbox, waiting: Waiting) -> Iterator[Finding]
         yield Finding("waiting-forged", update_named(waiting.id), said)
     elif sealed is not None and sealed.message.get("window") != waiting.window:
         said = f"{log.device}'s outbox files it under window {waiting.window}, and another one was signed."
+        yield Finding("waiting-forged", update_named(waiting.id), said)
+    elif sealed is not None and not is_payload(sealed, waiting.payload):
+        said = f"{log.device}'s outbox keeps {len(waiting.payload)} bytes with it that are not the payload it signed."
         yield Finding("waiting-forged", update_named(waiting.id), said)
     row = ledger.update_of.get(waiting.id)
     if row is not None and row.sealed != waiting.sealed:

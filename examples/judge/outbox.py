@@ -19,12 +19,14 @@ class Waiting:
     id: bytes
     window: int
     sealed: bytes
+    payload: bytes
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A receipt that the device was given."""
+    """A receipt that the device was given; the newest's number is how many there ever were."""
 
+    number: int
     id: bytes
     window: int
     sealed: bytes
@@ -54,6 +56,12 @@ class Outbox:
         identity = self.memory.get("identity")
         sealed = opened(identity) if isinstance(identity, bytes) else None
         return str(sealed.message.get("device", self.home)) if sealed else self.home
+
+    @cached_property
+    def forgotten(self) -> int:
+        """How many updates were kept and neither wait nor have a receipt; nought where the log does not count."""
+        kept, answered = self.memory.get("kept"), max((one.number for one in self.receipts), default=0)
+        return kept - len(self.waiting) - answered if isinstance(kept, int) else 0
 
     @cached_property
     def waiting_ids(self) -> frozenset[bytes]:

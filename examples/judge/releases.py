@@ -33,6 +33,7 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
         yield from _base(ledger, release)
         yield from _crowd(ledger, release, release.members - folded[named], len(devices[named]) + past.get(named, 0))
         yield from _room(ledger, release)
+        yield from _most(ledger, release)
 
 
 def _versions(ledger: Ledger, federation: str) -> Iterator[Finding]:
@@ -123,6 +124,16 @@ def _crowd(ledger: Ledger, release: Release, own: int, devices: int) -> Iterator
         said = f"{release.arrived} arrived where {quorum} are needed and {own} of them are members;"
         said = f"{said} its members are of {devices} devices where {crowd} are needed."
         yield Finding("crowd-too-small", release_named(release.federation, release.version), said)
+
+
+def _most(ledger: Ledger, release: Release) -> Iterator[Finding]:
+    """No more arrived than a window of rounds holds; buffered windows are judged by themselves."""
+    if rules_of(ledger, release.federation).mode == "buffered":
+        return
+    most = body_of(ledger.window_of.get((release.federation, release.window))).get("most")
+    if isinstance(most, int) and release.members <= most < release.arrived:
+        said = f"{release.arrived} arrived in window {release.window}, which holds {most}."
+        yield Finding("window-overfull", release_named(release.federation, release.version), said)
 
 
 def _room(ledger: Ledger, release: Release) -> Iterator[Finding]:

@@ -43,6 +43,17 @@ class Downward:
     sealed: Sealed | None
 
 
+@dataclass(frozen=True)
+class Later:
+    """A part of an update after the first, published below a device's name."""
+
+    federation: str
+    device: str
+    id: bytes
+    index: int
+    chunk: bytes
+
+
 Trace = tuple[Seen, ...]
 
 
@@ -63,6 +74,15 @@ def upward(trace: Trace) -> Iterator[Upward]:
             case ["mz", "1", federation, "up", _, device, kind] if (sealed := opened(seen.body)) is not None:
                 envelope = seen.body[: len(seen.body) - len(sealed.after)]
                 yield Upward(federation, device, kind, sealed, envelope)
+
+
+def laters(trace: Trace) -> Iterator[Later]:
+    """The later parts of updates: "mc", the index in two bytes, the update's id in 32, then the chunk."""
+    for seen in trace:
+        match seen.topic.split("/"):
+            case ["mz", "1", federation, "up", _, device, "update"] if seen.body[:2] == b"mc" and len(seen.body) >= 36:  # noqa: PLR2004
+                index = int.from_bytes(seen.body[2:4], "big")
+                yield Later(federation, device, seen.body[4:36], index, seen.body[36:])
 
 
 def downward(trace: Trace, kind: str) -> Iterator[Downward]:

@@ -12,7 +12,7 @@ from .holes import holes
 from .ledger import Ledger
 from .plan import base_of, body_of
 from .restored import aliases, lost_windows
-from .rows import Window
+from .rows import Federation, Window
 
 
 def judge(evidence: Evidence) -> Iterator[Finding]:
@@ -28,6 +28,7 @@ def judge(evidence: Evidence) -> Iterator[Finding]:
         yield from _holes(ledger, one.federation)
         yield from _one_open(ledger, one.federation)
         yield from _turns(ledger, one.federation)
+        yield from _stop(ledger, one)
 
 
 def _columns(window: Window) -> Iterator[Finding]:
@@ -75,6 +76,13 @@ def _halt(ledger: Ledger, window: Window) -> Iterator[Finding]:
     if halted_at is not None and window.opened_at > halted_at:
         said = f"It was opened at {window.opened_at}, after the stop at {halted_at}."
         yield Finding("opened-after-halt", window_named(window.federation, window.number), said)
+
+
+def _stop(ledger: Ledger, federation: Federation) -> Iterator[Finding]:
+    acts = [act for act in ledger.audit if (act.federation, act.action) == (federation.federation, "federation.halted")]
+    if federation.halted is not None and not acts:
+        said = f"It is halted ({federation.halted}), and the log does not say so."
+        yield Finding("halt-unlogged", federation.federation, said)
 
 
 def _once(ledger: Ledger) -> Iterator[Finding]:

@@ -13,7 +13,8 @@ are not renamed:
               it need not be sent whole; the newest 100,000
     memory    name TEXT PRIMARY KEY, value
               `counter` (the first number never signed under), `identity` (sealed), `window` and `version` (newest
-              seen), `lost` (what the codec lost of the updates so far)
+              seen), `lost` (what the codec lost of the updates so far), `kept` (how many updates were ever kept: as
+              many as wait and the newest receipt's number together, else one was forgotten without its receipt)
 
 `id` is the update's id, 32 bytes; `window` the one its signed header names; `at` this device's clock, in milliseconds
 since 1970. The signing key is not in here: it lies in a file of its own beside this one.
@@ -54,6 +55,13 @@ CREATE TABLE IF NOT EXISTS sent (
     number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, at INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS memory (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
+
+_COUNT_KEPT: Final = """
+INSERT INTO memory (name, value) VALUES ('kept', (SELECT count(*) FROM waiting)
+    + coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'receipts'), 0))
+ON CONFLICT (name) DO UPDATE SET value = value + 1
+"""
+"""One more was kept; an outbox from before there was the count begins with what waits and what was answered."""
 
 
 def _unopened(path: Path, error: sqlite3.DatabaseError) -> MizzleError:
@@ -106,9 +114,11 @@ class Outbox:
         row = (update, window, self._now(), sealed, payload)
         try:
             with failpoint("outbox-write"), self._transaction() as store:
-                store.execute(
+                added = store.execute(
                     "INSERT OR IGNORE INTO waiting (id, window, at, sealed, payload) VALUES (?, ?, ?, ?, ?)", row
                 )
+                if added.rowcount:
+                    store.execute(_COUNT_KEPT)
                 if lost:
                     store.execute("INSERT OR REPLACE INTO memory (name, value) VALUES ('lost', ?)", (lost,))
         except Away as error:

@@ -7,6 +7,7 @@ from typing import Any
 import msgpack
 
 from tests.examples.judge.maker import (
+    FEDERATION,
     World,
     announce,
     chain,
@@ -91,6 +92,8 @@ def test_a_window_after_the_stop_is_found(tmp_path: Path) -> None:
     federation |= {"halted": "budget", "halted_at": made.row("windows", number=4)["opened_at"] - 1}
     for number in (1, 2, 3):
         made.row("windows", number=number)["opened_at"] -= 2
+    note(made, "federation.halted", FEDERATION)
+    chain(made)
     assert codes(made, tmp_path) == ["opened-after-halt"]
 
 

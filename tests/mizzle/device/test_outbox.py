@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -226,3 +227,29 @@ def killed_after(path: Path, first: int, lines: int) -> list[str]:
         said += process.stdout.readlines()
     deeds = [line.strip() for line in said if line.strip() != "done"]
     return [*deeds, ""] if said[-1].strip() == "done" else deeds
+
+
+def test_all_that_was_ever_kept_waits_or_was_answered(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.db") as outbox:
+        for update in (b"a" * 32, b"b" * 32, b"a" * 32, b"c" * 32):
+            outbox.keep(update, 1, b"sealed", b"payload")
+        outbox.clear(b"a" * 32, b"receipt")
+        outbox.clear(b"a" * 32, b"receipt")
+    assert _kept(tmp_path) == 3
+
+
+def test_an_outbox_that_did_not_count_begins_with_what_it_has(tmp_path: Path) -> None:
+    with Outbox(tmp_path / "outbox.db") as outbox:
+        outbox.keep(b"a" * 32, 1, b"sealed", b"payload")
+        outbox.keep(b"b" * 32, 1, b"sealed", b"payload")
+        outbox.clear(b"a" * 32, b"receipt")
+    with closing(sqlite3.connect(tmp_path / "outbox.db", isolation_level=None)) as store:
+        store.execute("DELETE FROM memory WHERE name = 'kept'")
+    with Outbox(tmp_path / "outbox.db") as outbox:
+        outbox.keep(b"c" * 32, 1, b"sealed", b"payload")
+    assert _kept(tmp_path) == 3
+
+
+def _kept(folder: Path) -> int:
+    with closing(sqlite3.connect(folder / "outbox.db")) as store:
+        return int(store.execute("SELECT value FROM memory WHERE name = 'kept'").fetchone()[0])

@@ -32,6 +32,21 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 _WAIT_S: Final = 2.0
+_FAR: Final = """
+SELECT (SELECT coalesce(max(version), 0) FROM releases WHERE federation = :of),
+       (SELECT coalesce(max(number), 0) FROM windows WHERE federation = :of)
+"""
+_FAR_BY_RESTORATIONS: Final = """
+SELECT max(coalesce(max(version), 0), (
+           SELECT coalesce(max(base_version), 0) FROM windows WHERE federation = :of
+           AND number NOT IN (SELECT window FROM restorations WHERE federation = :of)
+       )), coalesce(max(window), 0)
+FROM restorations WHERE federation = :of
+"""
+"""What was seen of the world that it did not know itself, and the version as which it went on, once a window had it.
+
+The window that was skipped is nobody's: its base went nowhere.
+"""
 _STOP: Final = "stop the services and try again (docs/operations.md)"
 
 
@@ -123,13 +138,13 @@ def _held(store: sqlite3.Connection, ledger: Path) -> Mapping[str, Seen]:
 
 
 def _far(store: sqlite3.Connection) -> dict[str, Seen]:
-    """How far each federation of a ledger has come, whatever the version of its tables."""
+    """How far the world has come by each federation of a ledger, whatever the version of its tables."""
+    knows = store.execute("SELECT count(*) FROM sqlite_master WHERE name = 'restorations'").fetchone() == (1,)
+    queries = (_FAR, _FAR_BY_RESTORATIONS) if knows else (_FAR,)
     found: dict[str, Seen] = {}
-    for (federation,) in store.execute("SELECT federation FROM federations"):
-        of = (federation,)
-        version = store.execute("SELECT coalesce(max(version), 0) FROM releases WHERE federation = ?", of).fetchone()
-        window = store.execute("SELECT coalesce(max(number), 0) FROM windows WHERE federation = ?", of).fetchone()
-        found[federation] = Seen(version[0], window[0])
+    for (federation,) in store.execute("SELECT federation FROM federations").fetchall():
+        said = [store.execute(query, {"of": federation}).fetchone() for query in queries]
+        found[federation] = Seen(max(version for version, _ in said), max(window for _, window in said))
     return found
 
 

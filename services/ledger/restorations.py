@@ -94,7 +94,7 @@ def mark(tx: Connection, federation: str, act: audit.Act, seen: Seen = NOTHING_S
     `act` says who found it, and its body why. No epoch is issued any more that a newer ledger may have issued, and the
     ledger has a new name, so that nothing in Redis is taken for its own: it may be of the newer one.
     """
-    known, ours = newest(tx, federation), how_far(tx, federation)
+    known, ours = newest(tx, federation), _gone_on(tx, federation)
     version, window = max(ours.version, seen.version), max(ours.window, seen.window)
     if known is not None and known.holds:
         more = {"version": max(known.version, version), "window": max(known.window, window)}
@@ -114,6 +114,13 @@ def how_far(tx: Connection, federation: str) -> Seen:
     return Seen(int(tx.execute(wanted).scalar() or 0), last.window.number if last else 0)
 
 
+def _gone_on(tx: Connection, federation: str) -> Seen:
+    """The same, with the version as which its newest model went on after an earlier restoration: it was paid for."""
+    ours = how_far(tx, federation)
+    wanted = select(func.max(RESTORATIONS.c.base_version)).where(RESTORATIONS.c.federation == federation)
+    return Seen(max(ours.version, int(tx.execute(wanted).scalar() or 0)), ours.window)
+
+
 def close(tx: Connection, federation: str, number: int, at: int) -> None:
     """All that was open in the ledger has been ended."""
     _change(tx, federation, number, {"closed_at": at})
@@ -128,7 +135,7 @@ def resume(tx: Connection, federation: str, seen: Seen, because: str, at: int) -
     Raises:
         Misconfigured: it was not restored, or less was seen than the ledger knows, or what cannot be.
     """
-    known, ours = newest(tx, federation), how_far(tx, federation)
+    known, ours = newest(tx, federation), _gone_on(tx, federation)
     if known is None or not known.holds:
         raise Misconfigured(f"{federation} goes on: nothing is to be resumed")
     if seen.version < known.version or seen.window < known.window:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from mizzle.errors import Fenced, Misconfigured
 from services.ledger import audit, restorations
-from services.ledger.backups import _to_ourselves, back_up, restore
+from services.ledger.backups import Restored, _to_ourselves, back_up, restore
 from services.ledger.engine import Damaged, connect, reading, writing
 from services.ledger.ledger import WRITER, Ledger
 from services.ledger.restorations import RESTORED, Seen
@@ -120,6 +120,77 @@ def test_what_is_restored_is_marked_with_all_that_the_replaced_ledger_knew(ours:
     assert restored.replaced is not None
     with tampered(restored.replaced) as store:
         assert store.execute("SELECT count(*) FROM updates").fetchone() == (6,)
+
+
+def put_back(ours: Federation, file: Path) -> Restored:
+    """Put the backup back, whatever lies there under this second's name."""
+    stop(ours)
+    for earlier in ours.folder.glob("ledger.db.*Z"):
+        earlier.unlink()
+    return restore(url(ours), file)
+
+
+def resume(ours: Federation, version: int, window: int) -> int:
+    with writing(ours.ledger.engine) as tx:
+        return restorations.resume(tx, "pumps", Seen(version, window), "I looked", 2)
+
+
+def test_restoring_a_second_time_forgets_nothing_that_was_known_of_the_world(ours: Federation, tmp_path: Path) -> None:
+    """Neither what the first ledger knew, nor what a person has said since, before there was any release."""
+    back_up(url(ours), tmp_path / "copy.db")
+    ours.run()
+    ours.run(after=1)
+    put_back(ours, tmp_path / "copy.db")
+    put_back(ours, tmp_path / "copy.db")
+    mark = marked(ours)
+    assert mark is not None
+    assert (mark.version, mark.window) == (2, 2)
+    with pytest.raises(Misconfigured, match="release 2 and window 2 have been seen"):
+        resume(ours, 0, 0)
+    resume(ours, 7, 9)
+    put_back(ours, tmp_path / "copy.db")
+    again = marked(ours)
+    assert again is not None
+    assert (again.number, again.version, again.window) == (1, 7, 9)
+
+
+def test_a_version_that_a_ledger_went_on_as_is_not_given_again_once_a_window_had_it(
+    ours: Federation, tmp_path: Path
+) -> None:
+    """Devices have trained from it, and the next backup may have another model."""
+    back_up(url(ours), tmp_path / "copy.db")
+    put_back(ours, tmp_path / "copy.db")
+    resume(ours, 2, 4)
+    ours.begin_again()
+    assert ours.open(after=4).base.version == 3
+    put_back(ours, tmp_path / "copy.db")
+    mark = marked(ours)
+    assert mark is not None
+    assert (mark.version, mark.window) == (3, 5)
+
+
+def test_a_ledger_of_older_tables_tells_how_far_it_came(ours: Federation, tmp_path: Path) -> None:
+    ours.run()
+    back_up(url(ours), tmp_path / "copy.db")
+    stop(ours)
+    with tampered(ours.folder / "ledger.db") as store:
+        store.execute("DROP TABLE restorations")
+    with _to_ourselves(ours.folder / "ledger.db") as seen:
+        assert seen == {"pumps": Seen(1, 1)}
+
+
+def test_a_ledger_that_went_on_and_is_marked_again_goes_on_after_that(ours: Federation) -> None:
+    """What was lost the first time was charged then, and no version of that time is given again."""
+    act = audit.Act("pumps", 1, "operator", RESTORED, "pumps", {"why": "a test"})
+    with writing(ours.ledger.engine) as tx:
+        restorations.mark(tx, "pumps", act)
+    assert resume(ours, 7, 9) > 0
+    with writing(ours.ledger.engine) as tx:
+        restorations.mark(tx, "pumps", act)
+    mark = marked(ours)
+    assert mark is not None
+    assert (mark.number, mark.version, mark.window) == (2, 8, 9)
+    assert resume(ours, 8, 9) == 0
 
 
 def test_a_restored_ledger_has_another_name_and_epochs_that_nobody_has_come_to(

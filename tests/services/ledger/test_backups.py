@@ -1,6 +1,9 @@
 """A ledger is copied while it is written, and a copy that is put back is known to be older than the world."""
 
+import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,6 +19,15 @@ from services.ledger.ledger import WRITER, Ledger
 from services.ledger.restorations import RESTORED, Seen
 from services.ledger.tables import AUDIT, UPDATES
 from tests.services.federations import Federation, federation
+
+_READER = """
+import sqlite3, sys
+store = sqlite3.connect(sys.argv[1])
+store.execute("PRAGMA journal_mode = WAL")
+store.execute("SELECT count(*) FROM audit").fetchall()
+print("open", flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -239,6 +251,65 @@ def test_a_backup_that_was_altered_is_not_put_back(ours: Federation, tmp_path: P
     with pytest.raises(Exception, match="breaks at row 2"):
         restore(url(ours), tmp_path / "copy.db")
     assert marked(ours) is None
+
+
+@pytest.mark.parametrize("name", ["ledger.db", "linked.db", "ledger.db.restoring"])
+def test_a_ledger_is_not_restored_onto_itself(ours: Federation, name: str) -> None:
+    """Under no name of it, and not from the file that the copy is made in."""
+    ledger, file = ours.folder / "ledger.db", ours.folder / name
+    stop(ours)
+    if name == "linked.db":
+        file.symlink_to(ledger)
+    if name.endswith("restoring"):
+        shutil.copy(ledger, file)
+    with pytest.raises(Misconfigured, match="name a backup, or copy the file elsewhere"):
+        restore(url(ours), file)
+    assert marked(ours) is None
+    assert file.exists()
+
+
+def test_a_backup_that_somebody_holds_is_not_waited_for_for_ever(ours: Federation, tmp_path: Path) -> None:
+    back_up(url(ours), tmp_path / "copy.db")
+    stop(ours)
+    with closing(sqlite3.connect(tmp_path / "copy.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Misconfigured, match=r"copy\.db cannot be read: .*locked.*nobody writes it"):
+            restore(url(ours), tmp_path / "copy.db")
+    assert marked(ours) is None
+    assert list(tmp_path.glob("*.restoring*")) == []
+
+
+@pytest.mark.parametrize("name", ["b#1.db", "b?1.db", "b%31.db", "b 1.db", "b?mode=rwc&x=.db"])
+def test_a_backup_is_the_file_of_that_name_whatever_characters_it_has(
+    ours: Federation, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "to").mkdir()
+    ours.run()
+    head = back_up(url(ours), tmp_path / "to" / name)
+    assert [path.name for path in (tmp_path / "to").iterdir()] == [name]
+    for decoy in ("b", "b1.db"):
+        (tmp_path / "to" / decoy).write_text("another file")
+    stop(ours)
+    assert restore(url(ours), tmp_path / "to" / name).head.seq == head.seq + 1
+
+
+def test_a_damaged_ledger_that_somebody_has_open_is_not_replaced(ours: Federation, tmp_path: Path) -> None:
+    """SQLite does not open it any more; that another process has it, its locks still say."""
+    file = ours.folder / "ledger.db"
+    back_up(url(ours), tmp_path / "copy.db")
+    stop(ours)
+    with subprocess.Popen(
+        [sys.executable, "-c", _READER, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"open\n"
+        with file.open("r+b") as store:
+            store.write(b"\0" * 4096)
+        with pytest.raises(Misconfigured, match=r"is damaged, and in use.*stop the services"):
+            restore(url(ours), tmp_path / "copy.db")
+        assert file.read_bytes()[:4096] == b"\0" * 4096
+        reader.communicate()
+    assert restore(url(ours), tmp_path / "copy.db").replaced is not None
 
 
 def test_a_ledger_that_is_marked_already_learns_what_more_was_seen(ours: Federation) -> None:

@@ -57,6 +57,11 @@ class Restoration:
         """Whether nothing is released and no window opens."""
         return self.resumed_at is None
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a window was skipped while what was open before it has not been ended: no service has run since."""
+        return self.closed_at is None and self.resumed_at is not None
+
     def precedes(self, window: int) -> bool:
         """Whether the window is of a time that this ledger may not know."""
         return self.holds or window <= self.window
@@ -86,6 +91,13 @@ def newest(tx: Connection, federation: str) -> Restoration | None:
     """The last time this happened; None if it never did."""
     row = _NEWEST.first(tx, {"of": federation})
     return Restoration(*row) if row else None
+
+
+def every(tx: Connection, federation: str) -> list[Restoration]:
+    """Each time that this happened, in order."""
+    wanted = select(*(RESTORATIONS.c[field.name] for field in fields(Restoration)))
+    rows = tx.execute(wanted.where(RESTORATIONS.c.federation == federation).order_by(RESTORATIONS.c.number))
+    return [Restoration(*row) for row in rows]
 
 
 def mark(tx: Connection, federation: str, act: audit.Act, seen: Seen = NOTHING_SEEN) -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from services.ledger import past
+from services.ledger import audit, past, restorations
 from services.ledger.checks import checked
 from services.ledger.engine import reading, writing
-from tests.services.federations import Federation, federation
+from services.ledger.restorations import Seen
+from tests.services.federations import DEVICES, Federation, federation, opening
 
 CHECKS = (
     "file",
@@ -99,3 +100,37 @@ def test_rows_that_were_cleaned_up_are_in_every_sum(tmp_path: Path) -> None:
         assert "3 more were cleaned up" in next(found.what for found in checked(tx) if found.check == "pumps updates")
     assert wrong(made, "UPDATE past_updates SET count = count + 1") == {"pumps accounts"}
     assert wrong(made, "UPDATE past_devices SET settled = settled + 1 WHERE device = 'pump-1'") == {"budgets"}
+
+
+def mark(ours: Federation) -> None:
+    """As `restore` does."""
+    act = audit.Act("pumps", 1, "operator", restorations.RESTORED, "pumps", {"why": "a test"})
+    with writing(ours.ledger.engine) as tx:
+        restorations.mark(tx, "pumps", act)
+
+
+def resume(ours: Federation, version: int, window: int) -> None:
+    with writing(ours.ledger.engine) as tx:
+        restorations.resume(tx, "pumps", Seen(version, window), "I looked", 2)
+
+
+def test_a_ledger_that_was_resumed_before_any_service_ran_is_well(tmp_path: Path) -> None:
+    """Its window is open still, and the newest is the one that was skipped: once, and where it is marked again."""
+    made = federation(tmp_path)
+    made.run()
+    made.charge(made.verdict("pump-1", made.open(after=1)))
+    mark(made)
+    resume(made, 3, 5)
+    assert wrong(made) == set()
+    assert wrong(made, "UPDATE windows SET state = 'open', version = NULL, ended_at = NULL WHERE number = 1") == {
+        "pumps windows"
+    }
+    mark(made)
+    assert wrong(made) == set()
+    made.begin_again()
+    made.book(opening(5, DEVICES))
+    assert wrong(made) == set()
+    resume(made, 4, 5)
+    made.open(after=5)
+    assert wrong(made) == set()
+    assert wrong(made, "UPDATE windows SET state = 'open', ended_at = NULL WHERE number = 2") == {"pumps windows"}

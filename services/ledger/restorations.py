@@ -10,7 +10,7 @@ charged to all of them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, func, insert, select, update
@@ -103,20 +103,22 @@ def every(tx: Connection, federation: str) -> list[Restoration]:
 def mark(tx: Connection, federation: str, act: audit.Act, seen: Seen = NOTHING_SEEN) -> None:
     """From now on this ledger is known to be older than the world; if it was already, what was `seen` is added.
 
-    `act` says who found it, and its body why. No epoch is issued any more that a newer ledger may have issued, and the
-    ledger has a new name, so that nothing in Redis is taken for its own: it may be of the newer one.
+    `act` says who found it, and its body why; the audit chain gets it with what is known of the world by now. No epoch
+    is issued any more that a newer ledger may have issued, and the ledger has a new name, so that nothing in Redis is
+    taken for its own: it may be of the newer one.
     """
     known, ours = newest(tx, federation), _gone_on(tx, federation)
     version, window = max(ours.version, seen.version), max(ours.window, seen.window)
     if known is not None and known.holds:
-        more = {"version": max(known.version, version), "window": max(known.window, window)}
-        _change(tx, federation, known.number, more)
+        version, window = max(known.version, version), max(known.window, window)
+        _change(tx, federation, known.number, {"version": version, "window": window})
     else:
         row = {"number": known.number + 1 if known else 1, "at": act.at, "why": str(act.body["why"])}
         tx.execute(insert(RESTORATIONS).values(federation=federation, **row, version=version, window=window))
     leases.leap(tx, federation)
     federations.rename(tx, federation)
-    audit.append(tx, act)
+    seen_by_now = {"version": version, "window": window}
+    audit.append(tx, replace(act, body={**act.body, **seen_by_now}))
 
 
 def how_far(tx: Connection, federation: str) -> Seen:

@@ -173,6 +173,7 @@ def test_a_version_that_a_ledger_went_on_as_is_not_given_again_once_a_window_had
     back_up(url(ours), tmp_path / "copy.db")
     put_back(ours, tmp_path / "copy.db")
     resume(ours, 2, 4)
+    stop(ours)
     ours.begin_again()
     assert ours.open(after=4).base.version == 3
     put_back(ours, tmp_path / "copy.db")

@@ -52,9 +52,13 @@ class Gap:
         return self.known_window < window <= self.newest_window
 
     def is_within(self, act: Act) -> bool:
-        """Whether this was done while the ledger waited for a person."""
+        """Whether this was done while the ledger waited for a person.
+
+        What was open in it is given up then, or right after, if the person was sooner than the services.
+        """
         after = self.restored is not None and act.seq > self.restored.seq
-        return after and (self.resumed is None or act.seq < self.resumed.seq)
+        was_open = act.action == "window.abandoned" and act.number is not None and act.number <= self.known_window
+        return after and (was_open or self.resumed is None or act.seq < self.resumed.seq)
 
 
 @lru_cache(maxsize=64)

@@ -67,6 +67,22 @@ def test_a_ledger_that_is_restored_after_it_was_marked_twice_is_sound(tmp_path: 
     assert codes(restored_again(), tmp_path) == []
 
 
+def test_a_ledger_that_goes_on_before_its_services_do_is_sound(tmp_path: Path) -> None:
+    """What was open in it is given up after that, though devices were told that it counts in a release that is lost."""
+    made = resumed()
+    log = made.ledger["audit"]
+    given_up = made.act("window.abandoned", 4)
+    log.remove(given_up)
+    log.insert(log.index(made.act("ledger.resumed", FEDERATION)) + 1, given_up)
+    for number, act in enumerate(log, start=1):
+        act["seq"] = number
+    chain(made)
+    assert codes(made, tmp_path) == []
+    made.charge("pump-1", 4)["state"] = "void"
+    balance(made)
+    assert codes(made, tmp_path / "void") == ["charge-void"]
+
+
 def test_a_second_restoration_that_only_the_log_has_is_found(tmp_path: Path) -> None:
     made = restored_again()
     made.ledger["restorations"].pop()

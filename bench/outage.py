@@ -254,7 +254,7 @@ def _kind(receipt: Receipt) -> str:
 def _rows(outbox: Path, query: str) -> list[Any]:
     """What an outbox answers; nothing while it is being made."""
     try:
-        with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)) as connection:
+        with closing(sqlite3.connect(f"{outbox.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             return connection.execute(query).fetchall()
     except sqlite3.OperationalError:
         return []

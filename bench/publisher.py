@@ -179,7 +179,7 @@ def main(path: Path) -> None:
 def _gathered(orders: Orders) -> Fleet:
     load = orders.load
     plan, _ = plan_of(load)
-    ledger = sqlite3.connect(f"file:{orders.ledger}?mode=ro", uri=True)
+    ledger = sqlite3.connect(f"{Path(orders.ledger).resolve().as_uri()}?mode=ro", uri=True)
     keys = {device: key_of(device) for device in load.devices}
     fleet = Fleet(load, Lines(orders.host, orders.port), ledger, plan.digest, bodies(plan, BODIES), keys)
     for device in load.devices:

@@ -162,7 +162,7 @@ def _cpu(system: Federation) -> dict[str, float]:
 
 
 def _counted(system: Federation) -> int:
-    with sqlite3.connect(f"file:{system.ledger_file}?mode=ro", uri=True) as ledger:
+    with sqlite3.connect(f"{system.ledger_file.resolve().as_uri()}?mode=ro", uri=True) as ledger:
         found = ledger.execute(
             "SELECT count(*) FROM updates WHERE federation = ? AND outcome = 'counted'", (FEDERATION,)
         )

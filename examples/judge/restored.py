@@ -6,7 +6,7 @@ windows. It goes on under a version that nobody has seen, `base_version`, and af
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -52,26 +52,48 @@ class Gap:
         return self.known_window < window <= self.newest_window
 
     def is_within(self, act: Act) -> bool:
-        """Whether this was done while the ledger waited for a person."""
+        """Whether this was done while the ledger waited for a person.
+
+        What was open in it is given up then, or right after, if the person was sooner than the services.
+        """
         after = self.restored is not None and act.seq > self.restored.seq
-        return after and (self.resumed is None or act.seq < self.resumed.seq)
+        was_open = act.action == "window.abandoned" and act.number is not None and act.number <= self.known_window
+        return after and (was_open or self.resumed is None or act.seq < self.resumed.seq)
 
 
 @lru_cache(maxsize=64)
 def gaps(ledger: Ledger, federation: str) -> tuple[Gap, ...]:
-    """Every restoration of this federation, in order."""
+    """Every time that this federation was marked, in order; times of one restoration differ in their place alone."""
     acts = [act for act in ledger.audit if act.federation == federation]
     rows = sorted((one for one in ledger.restorations if one.federation == federation), key=lambda one: one.number)
-    marks = [act for act in acts if act.action == "ledger.restored"]
     found: list[Gap] = []
+    logged = _marks(acts)
     for place, row in enumerate(rows):
-        mark = marks[place] if place < len(marks) else None
-        lifted = (act for act in acts if mark and act.action == "ledger.resumed" and act.seq > mark.seq)
-        before = [act for act in acts if mark is None or act.seq < mark.seq]
-        version = max([*_numbers(before, "version"), *(gap.row.base_version or 0 for gap in found)], default=0)
-        window = max([*_windows(before), *(gap.row.window for gap in found)], default=0)
-        found.append(Gap(row, mark, next(lifted, None), version, window))
+        marks = logged[place] if place < len(logged) else (None,)
+        found += list(_of(row, marks, acts, found))
     return tuple(found)
+
+
+def _marks(acts: list[Act]) -> list[tuple[Act, ...]]:
+    """By each restoration, where the log has it: a ledger that waits for a person may be found old again and again."""
+    found: list[tuple[Act, ...]] = []
+    waits = False
+    for act in acts:
+        if act.action == "ledger.restored":
+            found = [*found[:-1], (*found[-1], act)] if waits else [*found, (act,)]
+            waits = True
+        waits = waits and act.action != "ledger.resumed"
+    return found
+
+
+def _of(row: Restoration, marks: Sequence[Act | None], acts: list[Act], earlier: Sequence[Gap]) -> Iterator[Gap]:
+    first = marks[0]
+    before = [act for act in acts if first is None or act.seq < first.seq]
+    version = max([*_numbers(before, "version"), *(gap.row.base_version or 0 for gap in earlier)], default=0)
+    window = max([*_windows(before), *(gap.row.window for gap in earlier)], default=0)
+    lifted = (act for act in acts if first and act.action == "ledger.resumed" and act.seq > first.seq)
+    resumed = next(lifted, None)
+    yield from (Gap(row, mark, resumed, version, window) for mark in marks)
 
 
 def _numbers(acts: list[Act], name: str) -> Iterator[int]:

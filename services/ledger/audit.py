@@ -78,6 +78,15 @@ def head(tx: Connection) -> Head:
     return Head(found.seq, found.hash) if found else Head(0, _BEFORE_THE_FIRST)
 
 
+def said(body: str) -> dict[str, Any]:
+    """What a row's body says; nothing if it was altered so that it is no JSON object, which `verify` tells."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def verify(tx: Connection, known: Head | None = None) -> Head:
     """The end of the chain, every row of it recomputed; it must run through `known`, a head that was noted earlier.
 
@@ -86,8 +95,8 @@ def verify(tx: Connection, known: Head | None = None) -> Head:
     """
     end, met = Head(0, _BEFORE_THE_FIRST), known is None or known.seq == 0
     for row in tx.execute(select(AUDIT).order_by(AUDIT.c.seq)).mappings():
-        said = {name: row[name] for name in ("seq", "federation", "at", "actor", "action", "subject", "body")}
-        if (row["seq"], row["previous"], row["hash"]) != (end.seq + 1, end.hash, _hash(said, end.hash)):
+        stands = {name: row[name] for name in ("seq", "federation", "at", "actor", "action", "subject", "body")}
+        if (row["seq"], row["previous"], row["hash"]) != (end.seq + 1, end.hash, _hash(stands, end.hash)):
             text = f"the audit chain breaks at row {row['seq']} ({row['action']} {row['subject']}), after row {end.seq}"
             raise Forged(f"{text}: it is not what was written then. Compare with a backup: services.ledger verify")
         end = Head(row["seq"], row["hash"])

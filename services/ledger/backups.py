@@ -7,6 +7,7 @@ off at any moment, either command leaves what was there, or has done all of it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
 import time
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import select
+from sqlalchemy import URL, select
 
 from mizzle.errors import Away, Misconfigured
 from services.ledger import audit, federations, restorations
@@ -27,11 +28,30 @@ from services.ledger.restorations import RESTORED, Seen
 from services.ledger.tables import FEDERATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from sqlalchemy import Connection, Engine
 
 _WAIT_S: Final = 2.0
+_HELD: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_LOCKS_AT: Final = 0x40000000
+_LOCKS_SIZE: Final = 512
+"""The bytes of a file that SQLite locks [sqlite.org/lockingv3.html, os.h: PENDING_BYTE, RESERVED_BYTE, SHARED_SIZE]."""
+_FAR: Final = """
+SELECT (SELECT coalesce(max(version), 0) FROM releases WHERE federation = :of),
+       (SELECT coalesce(max(number), 0) FROM windows WHERE federation = :of)
+"""
+_FAR_BY_RESTORATIONS: Final = """
+SELECT max(coalesce(max(version), 0), (
+           SELECT coalesce(max(base_version), 0) FROM windows WHERE federation = :of
+           AND number NOT IN (SELECT window FROM restorations WHERE federation = :of)
+       )), coalesce(max(window), 0)
+FROM restorations WHERE federation = :of
+"""
+"""What was seen of the world that it did not know itself, and the version as which it went on, once a window had it.
+
+The window that was skipped is nobody's: its base went nowhere.
+"""
 _STOP: Final = "stop the services and try again (docs/operations.md)"
 
 
@@ -56,7 +76,7 @@ def back_up(url: str, file: Path) -> audit.Head:
     refuse_other_tables(engine)
     draft = file.with_name(f"{file.name}.new")
     try:
-        with answering(engine), closing(sqlite3.connect(f"file:{engine.url.database}?mode=ro", uri=True)) as source:
+        with answering(engine), closing(_source(Path(engine.url.database or ""))) as source:
             _copy(source, draft)
         head = _proven(draft)
         os.link(draft, file)  # unlike a rename, it never replaces what came there meanwhile
@@ -75,25 +95,36 @@ def restore(url: str, file: Path) -> Restored:
     It gets a new name, so that nothing in Redis is taken for its own.
 
     Raises:
-        Misconfigured: the file is no sound backup, or the ledger is in use; nothing was changed.
+        Misconfigured: the file is no sound backup, or cannot be read, or the ledger is in use; nothing was changed.
     """
     if not file.is_file():
         raise Misconfigured(f"there is no backup at {file}")
     ledger = Path(connect(url, new=True).url.database or "")
     draft = ledger.with_name(f"{ledger.name}.restoring")
-    with _to_ourselves(ledger) as seen, closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as source:
+    _refuse_our_own(file, ledger, draft)
+    with _to_ourselves(ledger) as seen:
         try:
-            _copy(source, draft)
+            with closing(_source(file)) as source:
+                _copy(source, draft)
             _mark(draft, file, seen)
             head = _proven(draft)
             replaced = _aside(ledger)
             draft.replace(ledger)
+        except sqlite3.OperationalError as error:
+            raise Misconfigured(f"{file} cannot be read: {error}; make sure that nobody writes it") from error
         except sqlite3.DatabaseError as error:
             raise Damaged(f"{file} is damaged, or no backup: {error}; take another one") from error
         finally:
             draft.unlink(missing_ok=True)
         sync(ledger.parent)
     return Restored(head, replaced)
+
+
+def _refuse_our_own(file: Path, ledger: Path, draft: Path) -> None:
+    """Return if the backup is another file than those that are written, under whatever name."""
+    if any(ours.exists() and file.samefile(ours) for ours in (ledger, draft)):
+        text = f"{file} is the ledger that is to be replaced, or what an earlier restore was making of it"
+        raise Misconfigured(f"{text}: name a backup, or copy the file elsewhere and name the copy")
 
 
 @contextmanager
@@ -103,13 +134,18 @@ def _to_ourselves(ledger: Path) -> Iterator[Mapping[str, Seen]]:
         yield {}
         return
     with closing(sqlite3.connect(ledger, timeout=_WAIT_S, isolation_level=None)) as store:
-        yield _held(store, ledger)
+        seen = _held(store, ledger)
+        if seen is not None:
+            yield seen
+            return
+    with _locked(ledger):
+        yield {}
 
 
-def _held(store: sqlite3.Connection, ledger: Path) -> Mapping[str, Seen]:
+def _held(store: sqlite3.Connection, ledger: Path) -> Mapping[str, Seen] | None:
     """With a journal of the older kind a file is locked as a whole, and to change to it nobody else may have it open.
 
-    A damaged file cannot be held, and tells nothing.
+    None if SQLite cannot hold it, because it is damaged; one that is held and damaged further in tells nothing.
     """
     try:
         store.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -119,17 +155,31 @@ def _held(store: sqlite3.Connection, ledger: Path) -> Mapping[str, Seen]:
     except sqlite3.OperationalError as error:
         raise Misconfigured(f"{ledger} is in use, or cannot be read: {error}; {_STOP}") from error
     except sqlite3.DatabaseError:
-        return {}
+        return {} if store.in_transaction else None
+
+
+@contextmanager
+def _locked(ledger: Path) -> Iterator[None]:
+    """Hold the bytes by whose locks SQLite knows who has a file open, since it no longer opens this one itself.
+
+    A lock belongs to the process, which loses it when it closes the file, however often it had that open.
+    """
+    try:
+        with ledger.open("r+b") as opened:
+            fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB, _LOCKS_SIZE, _LOCKS_AT)
+            yield
+    except BlockingIOError as error:
+        raise Misconfigured(f"{ledger} is damaged, and in use; {_STOP}") from error
 
 
 def _far(store: sqlite3.Connection) -> dict[str, Seen]:
-    """How far each federation of a ledger has come, whatever the version of its tables."""
+    """How far the world has come by each federation of a ledger, whatever the version of its tables."""
+    knows = store.execute("SELECT count(*) FROM sqlite_master WHERE name = 'restorations'").fetchone() == (1,)
+    queries = (_FAR, _FAR_BY_RESTORATIONS) if knows else (_FAR,)
     found: dict[str, Seen] = {}
-    for (federation,) in store.execute("SELECT federation FROM federations"):
-        of = (federation,)
-        version = store.execute("SELECT coalesce(max(version), 0) FROM releases WHERE federation = ?", of).fetchone()
-        window = store.execute("SELECT coalesce(max(number), 0) FROM windows WHERE federation = ?", of).fetchone()
-        found[federation] = Seen(version[0], window[0])
+    for (federation,) in store.execute("SELECT federation FROM federations").fetchall():
+        said = [store.execute(query, {"of": federation}).fetchone() for query in queries]
+        found[federation] = Seen(max(version for version, _ in said), max(window for _, window in said))
     return found
 
 
@@ -142,9 +192,24 @@ def _copy(source: sqlite3.Connection, draft: Path) -> None:
         raise Misconfigured(f"{draft} cannot be written: {error.strerror}") from error
     with closing(sqlite3.connect(draft, isolation_level=None)) as copy:
         copy.execute("PRAGMA synchronous = FULL")
-        source.backup(copy)  # in one step, so that it is of one instant
+        source.backup(copy, progress=_in_time(time.monotonic() + _WAIT_S))  # in one step, so it is of one instant
         copy.execute("PRAGMA journal_mode = DELETE")  # one file, and no second one that could be left behind
     _flush(draft)
+
+
+def _source(file: Path) -> sqlite3.Connection:
+    """A file to read from; in an address every character of its name stands for itself."""
+    return sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", timeout=_WAIT_S, uri=True)
+
+
+def _in_time(until: float) -> Callable[[int, int, int], None]:
+    """What is asked after each try to copy, which would else be made again for ever while somebody holds the file."""
+
+    def look(status: int, _left: int, _whole: int) -> None:
+        if status in _HELD and time.monotonic() > until:
+            raise sqlite3.OperationalError(f"it is locked by somebody else, for {_WAIT_S:g} s already")
+
+    return look
 
 
 def _flush(file: Path) -> None:
@@ -158,11 +223,11 @@ def _flush(file: Path) -> None:
 
 def _proven(draft: Path) -> audit.Head:
     """The end of the audit chain of a copy that is whole, page by page, and that nobody has altered."""
-    with closing(sqlite3.connect(f"file:{draft}?mode=ro&immutable=1", uri=True)) as store:
+    with closing(sqlite3.connect(f"{draft.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as store:
         said = [row[0] for row in store.execute("PRAGMA integrity_check(1)")]
     if said != ["ok"]:
         raise Damaged(f"the copy {draft} is not whole: {said[0]}")
-    engine = connect(f"sqlite:///{draft}")
+    engine = connect(_url(draft))
     try:
         refuse_other_tables(engine)
         with reading(engine) as tx:
@@ -171,8 +236,13 @@ def _proven(draft: Path) -> audit.Head:
         _closed(draft, engine)
 
 
+def _url(file: Path) -> URL:
+    """The address of a file, whatever its name."""
+    return URL.create("sqlite", database=str(file))
+
+
 def _mark(draft: Path, file: Path, seen: Mapping[str, Seen]) -> None:
-    engine = connect(f"sqlite:///{draft}")
+    engine = connect(_url(draft))
     migrate(engine)
     now = round(time.time() * 1000)
     with writing(engine) as tx:

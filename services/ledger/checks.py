@@ -19,7 +19,7 @@ from mizzle.codec import decode
 from mizzle.envelope import Purpose, unseal
 from mizzle.errors import MizzleError
 from mizzle.messages import Abandoned, Counted, Receipt, Refused, Update
-from services.ledger import audit, conservation, federations, past, restorations
+from services.ledger import audit, chronicle, conservation, dues, federations, past, restorations
 from services.ledger.tables import (
     AUDIT,
     BLOBS,
@@ -106,7 +106,10 @@ def _accounts(tx: Connection, federation: str) -> str:
 
 
 def _updates(tx: Connection, federation: str) -> str:
-    """Each update's id is the hash of what its own device signed, which says whose it is and which window it names."""
+    """Each update's id is the hash of what its own device signed, which says whose it is and which window it names.
+
+    Nobody else was charged for it.
+    """
     belong = select(DEVICES.c.device, DEVICES.c.public_key).where(DEVICES.c.federation == federation)
     keys = {row.device: row.public_key for row in tx.execute(belong)}
     count = 0
@@ -121,6 +124,8 @@ def _updates(tx: Connection, federation: str) -> str:
         if (said.federation, said.device, said.window) != (federation, row.device, row.named_window):
             raise Wrong(f"{who} stands for {row.device} in window {row.named_window}, its device signed otherwise")
         count += 1
+    for fault in dues.misdirected(tx, federation):
+        raise Wrong(fault)
     gone = sum(one.count for one in past.counts(tx, federation))
     return f"{count} are signed by their devices" + (f"; the rows of {gone} more were cleaned up" if gone else "")
 
@@ -170,11 +175,16 @@ def _stands(row: Row[tuple[object, ...]]) -> tuple[object, ...]:
 
 
 def _windows(tx: Connection, federation: str) -> str:
-    """One is open at most, each that was released names its release, and each release its window."""
+    """One is open at most, each that was released names its release, and each release its window.
+
+    Where a restored ledger was resumed and no service has run since, windows were skipped after the open one.
+    """
     rows = tx.execute(select(WINDOWS).where(WINDOWS.c.federation == federation).order_by(WINDOWS.c.number)).all()
     is_open = [row.number for row in rows if row.state == "open"]
-    if len(is_open) > 1 or (is_open and is_open[0] != rows[-1].number):
-        raise Wrong(f"windows {is_open} are open, and the newest is {rows[-1].number}")
+    skipped = {one.window for one in restorations.every(tx, federation) if one.is_ahead}
+    newest = max((row.number for row in rows if row.number not in skipped or row.state == "open"), default=0)
+    if is_open not in ([], [newest]):
+        raise Wrong(f"windows {is_open} are open, and the newest is {newest}")
     made = _pairs(tx, select(RELEASES.c.window, RELEASES.c.version).where(RELEASES.c.federation == federation))
     for row in rows:
         if row.version != made.get(row.number) or (row.version is None) == (row.state == "released"):
@@ -187,19 +197,36 @@ def _windows(tx: Connection, federation: str) -> str:
 def _releases(tx: Connection, federation: str) -> str:
     """Each release is signed, follows the one before it, names a model that is here, and has as many members."""
     keys = [key.public_key for key in federations.server_keys(tx, federation) if key.role == "release"]
-    previous, count = None, 0
+    plan, previous, count = federations.find(tx, federation).plan, None, 0
+    digest_of_plan = hashlib.sha256(plan).hexdigest()
     for row in tx.execute(select(RELEASES).where(RELEASES.c.federation == federation).order_by(RELEASES.c.version)):
         said = manifest.authentic(row.manifest, keys, federation)
-        says = (said.version, said.window, said.members, said.model.digest, said.previous)
-        if says != (row.version, row.window, row.members, row.model_digest.hex(), previous):
+        says = (said.version, said.window, said.members, said.model.digest, said.previous, said.plan)
+        if says != (row.version, row.window, row.members, row.model_digest.hex(), previous, digest_of_plan):
             raise Wrong(f"the manifest of release {row.version} says something else than the ledger")
         if hashlib.sha256(row.manifest).digest() != row.manifest_digest:
             raise Wrong(f"the manifest of release {row.version} has another digest")
         for digest in (row.model_digest, row.total_digest, row.optimizer_digest):
             if digest and tx.execute(select(BLOBS.c.digest).where(BLOBS.c.digest == digest)).scalar() is None:
                 raise Wrong(f"release {row.version} lacks blob {digest.hex()}")
+        _as_it_was_written(tx, row)
         previous, count = row.manifest_digest.hex(), count + 1
     return f"{count} are signed, each after the one before it"
+
+
+def _as_it_was_written(tx: Connection, row: Row[tuple[object, ...]]) -> None:
+    """Return if the audit chain has the release with this manifest, total and members; some of these may be gone."""
+    this = (AUDIT.c.federation == row.federation, AUDIT.c.action == "window.released")
+    body = tx.execute(select(AUDIT.c.body).where(*this, AUDIT.c.subject == str(row.window))).scalar()
+    said = audit.said(body or "")
+    if (said.get("version"), said.get("manifest")) != (row.version, row.manifest_digest.hex()):
+        raise Wrong(f"the audit chain does not have release {row.version} of window {row.window} with this manifest")
+    if said.get("total") != row.total_digest.hex() or len(said.get("members", ())) != row.members:
+        raise Wrong(f"release {row.version} has another total or other members than the audit chain says")
+    counted = select(UPDATES.c.id).where(UPDATES.c.federation == row.federation, UPDATES.c.window == row.window)
+    ids = tx.execute(counted.where(UPDATES.c.version == row.version)).scalars()
+    if stray := {one.hex() for one in ids} - set(said["members"]):
+        raise Wrong(f"update {min(stray)} counts in release {row.version}, the audit chain does not have it there")
 
 
 def _charges(tx: Connection, federation: str) -> str:
@@ -218,7 +245,9 @@ def _charges(tx: Connection, federation: str) -> str:
     lacking = select(UPDATES.c.id).join(CHARGES, CHARGES.c.update == UPDATES.c.id, isouter=True).where(*bare)
     if (found := tx.execute(lacking.limit(1)).scalar()) is not None:
         raise Wrong(f"update {found.hex()} is counted, and nothing was charged for it")
-    return f"{count}, each as its update stands"
+    for fault in dues.faults(tx, federation):
+        raise Wrong(fault)
+    return f"{count}, each as its update stands, and no less than it costs"
 
 
 def _budgets(tx: Connection) -> str:
@@ -253,13 +282,12 @@ def _blobs(tx: Connection) -> str:
 
 
 def _restorations(tx: Connection, federation: str) -> str:
-    """Whether it was ever restored; each time is in the audit chain."""
+    """Whether it was ever restored; each time is in the audit chain, with what was seen, and what everybody paid."""
+    for fault in chronicle.faults(tx, federation):
+        raise Wrong(fault)
     last = restorations.newest(tx, federation)
     if last is None:
         return "never restored"
-    noted = (AUDIT.c.federation == federation, AUDIT.c.action == restorations.RESTORED)
-    if tx.execute(select(func.count()).select_from(AUDIT).where(*noted)).scalar_one() < last.number:
-        raise Wrong(f"it was restored {last.number} times, of which the audit chain knows less")
     if last.holds:
         seen = f"--newest-release {last.version} --newest-window {last.window} or more"
         return f"{last.number}, and it waits for a person: services.ledger resume --because WHY {seen}"

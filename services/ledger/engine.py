@@ -21,7 +21,7 @@ from mizzle.failpoints import failpoint
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import URL, Connection, Engine
 
 _RESTORE: Final = "stop the services, put the file aside and restore the newest copy (docs/operations.md)"
 _FILE: Final = "file"
@@ -37,7 +37,7 @@ class Damaged(Misconfigured):
     """The ledger's file is not what it was: no waiting mends it, and nothing that was to be written is to blame."""
 
 
-def connect(url: str, *, new: bool = False) -> Engine:
+def connect(url: str | URL, *, new: bool = False) -> Engine:
     """The engine of the ledger at `url`; its file must be there, unless it is to be a `new` one.
 
     Raises:
@@ -170,5 +170,5 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _wanted(url: str) -> str:
-    return f"the ledger is a SQLite file, sqlite:////path/to/ledger.db; got {url!r}: correct MIZZLE_LEDGER"
+def _wanted(url: str | URL) -> str:
+    return f"the ledger is a SQLite file, sqlite:////path/to/ledger.db; got {str(url)!r}: correct MIZZLE_LEDGER"

@@ -10,7 +10,7 @@ charged to all of them.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, func, insert, select, update
@@ -57,6 +57,11 @@ class Restoration:
         """Whether nothing is released and no window opens."""
         return self.resumed_at is None
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a window was skipped while what was open before it has not been ended: no service has run since."""
+        return self.closed_at is None and self.resumed_at is not None
+
     def precedes(self, window: int) -> bool:
         """Whether the window is of a time that this ledger may not know."""
         return self.holds or window <= self.window
@@ -88,23 +93,32 @@ def newest(tx: Connection, federation: str) -> Restoration | None:
     return Restoration(*row) if row else None
 
 
+def every(tx: Connection, federation: str) -> list[Restoration]:
+    """Each time that this happened, in order."""
+    wanted = select(*(RESTORATIONS.c[field.name] for field in fields(Restoration)))
+    rows = tx.execute(wanted.where(RESTORATIONS.c.federation == federation).order_by(RESTORATIONS.c.number))
+    return [Restoration(*row) for row in rows]
+
+
 def mark(tx: Connection, federation: str, act: audit.Act, seen: Seen = NOTHING_SEEN) -> None:
     """From now on this ledger is known to be older than the world; if it was already, what was `seen` is added.
 
-    `act` says who found it, and its body why. No epoch is issued any more that a newer ledger may have issued, and the
-    ledger has a new name, so that nothing in Redis is taken for its own: it may be of the newer one.
+    `act` says who found it, and its body why; the audit chain gets it with what is known of the world by now. No epoch
+    is issued any more that a newer ledger may have issued, and the ledger has a new name, so that nothing in Redis is
+    taken for its own: it may be of the newer one.
     """
-    known, ours = newest(tx, federation), how_far(tx, federation)
+    known, ours = newest(tx, federation), _gone_on(tx, federation)
     version, window = max(ours.version, seen.version), max(ours.window, seen.window)
     if known is not None and known.holds:
-        more = {"version": max(known.version, version), "window": max(known.window, window)}
-        _change(tx, federation, known.number, more)
+        version, window = max(known.version, version), max(known.window, window)
+        _change(tx, federation, known.number, {"version": version, "window": window})
     else:
         row = {"number": known.number + 1 if known else 1, "at": act.at, "why": str(act.body["why"])}
         tx.execute(insert(RESTORATIONS).values(federation=federation, **row, version=version, window=window))
     leases.leap(tx, federation)
     federations.rename(tx, federation)
-    audit.append(tx, act)
+    seen_by_now = {"version": version, "window": window}
+    audit.append(tx, replace(act, body={**act.body, **seen_by_now}))
 
 
 def how_far(tx: Connection, federation: str) -> Seen:
@@ -112,6 +126,13 @@ def how_far(tx: Connection, federation: str) -> Seen:
     last = windows.last(tx, federation)
     wanted = select(func.max(RELEASES.c.version)).where(RELEASES.c.federation == federation)
     return Seen(int(tx.execute(wanted).scalar() or 0), last.window.number if last else 0)
+
+
+def _gone_on(tx: Connection, federation: str) -> Seen:
+    """The same, with the version as which its newest model went on after an earlier restoration: it was paid for."""
+    ours = how_far(tx, federation)
+    wanted = select(func.max(RESTORATIONS.c.base_version)).where(RESTORATIONS.c.federation == federation)
+    return Seen(max(ours.version, int(tx.execute(wanted).scalar() or 0)), ours.window)
 
 
 def close(tx: Connection, federation: str, number: int, at: int) -> None:
@@ -128,7 +149,7 @@ def resume(tx: Connection, federation: str, seen: Seen, because: str, at: int) -
     Raises:
         Misconfigured: it was not restored, or less was seen than the ledger knows, or what cannot be.
     """
-    known, ours = newest(tx, federation), how_far(tx, federation)
+    known, ours = newest(tx, federation), _gone_on(tx, federation)
     if known is None or not known.holds:
         raise Misconfigured(f"{federation} goes on: nothing is to be resumed")
     if seen.version < known.version or seen.window < known.window:

@@ -238,7 +238,7 @@ class Ordeal:
 
     def copy_ledger(self, path: Path) -> Path:
         """The ledger as it is at this instant, in a file of its own."""
-        address = f"file:{self.federation.ledger_file}?mode=ro"
+        address = f"{self.federation.ledger_file.resolve().as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, uri=True)) as here, closing(sqlite3.connect(path)) as copy:
             here.backup(copy)
         return path

@@ -44,7 +44,7 @@ class Sight:
 
     def __init__(self, ledger: Path, federation: str) -> None:
         """A look at the ledger of `federation` in the SQLite file `ledger`."""
-        self._connection = sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)
+        self._connection = sqlite3.connect(f"{ledger.resolve().as_uri()}?mode=ro", uri=True)
         self._federation = federation
 
     def close(self) -> None:
@@ -170,7 +170,7 @@ def waiting(homes: Path) -> int:
 def _waiting(outbox: Path) -> int:
     if not outbox.exists():
         return 1
-    connection = sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)
+    connection = sqlite3.connect(f"{outbox.resolve().as_uri()}?mode=ro", uri=True)
     try:
         return int(connection.execute("SELECT count(*) FROM waiting").fetchone()[0])
     except sqlite3.OperationalError:  # it is being made
@@ -192,7 +192,7 @@ def ended_ids(homes: Path) -> set[bytes]:
 def _ids(outbox: Path, table: Literal["waiting", "receipts"]) -> list[bytes]:
     if not outbox.exists():
         return []
-    with closing(sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)) as connection:
+    with closing(sqlite3.connect(f"{outbox.resolve().as_uri()}?mode=ro", uri=True)) as connection:
         try:
             return [update for (update,) in connection.execute(f"SELECT id FROM {table}")]  # noqa: S608  # our own
         except sqlite3.OperationalError:  # it is being made

@@ -1,13 +1,16 @@
 """A ledger that was put back: whatever goes out before a person says so, or is not paid for, is found."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgpack
+import pytest
 
 from tests.examples.judge.aging import lost, marked, resume, resumed, resumed_at_once
 from tests.examples.judge.maker import (
     DEVICES,
     FEDERATION,
+    NOON,
     World,
     admit,
     announce,
@@ -24,6 +27,73 @@ from tests.examples.judge.maker import (
     send,
     world,
 )
+
+
+def marked_again(made: World) -> World:
+    """While the ledger waited for a person it was found older once more, and again right after that."""
+    log = made.ledger["audit"]
+    act = made.act("ledger.restored", FEDERATION)
+    place = log.index(act)
+    log[place + 1 : place + 1] = [dict(act), dict(act)]
+    for number, row in enumerate(log, start=1):
+        row["seq"] = number
+    chain(made)
+    return made
+
+
+def restored_again() -> World:
+    """After it has gone on it is put back a second time: what was there was the newest, and goes on at once."""
+    made = marked_again(resumed())
+    row = {"federation": FEDERATION, "number": 2, "at": NOON, "why": "again", "version": 5, "window": 7}
+    row |= {"closed_at": NOON, "resumed_at": NOON, "because": "a try", "base_version": 5}
+    made.ledger["restorations"].append(row)
+    note(made, "ledger.restored", FEDERATION, why="again")
+    made.row("windows", number=7).update(state="abandoned", ended_at=NOON)
+    note(made, "window.abandoned", 7, noise_was_drawn=True)
+    note(made, "ledger.resumed", FEDERATION, base_version=5, because="a try", version=5, window=7)
+    open_window(made, 8, 5, ("pump-1", "pump-2"))
+    chain(made)
+    balance(made)
+    return made
+
+
+@pytest.mark.parametrize("after", [marked, resumed])
+def test_a_ledger_that_is_marked_while_it_waits_is_sound(tmp_path: Path, after: Callable[[], World]) -> None:
+    """The log has each time that it was found older, the table has them as one."""
+    assert codes(marked_again(after()), tmp_path) == []
+
+
+def test_a_ledger_that_is_restored_after_it_was_marked_twice_is_sound(tmp_path: Path) -> None:
+    assert codes(restored_again(), tmp_path) == []
+
+
+def test_a_ledger_that_goes_on_before_its_services_do_is_sound(tmp_path: Path) -> None:
+    """What was open in it is given up after that, though devices were told that it counts in a release that is lost."""
+    made = resumed()
+    log = made.ledger["audit"]
+    given_up = made.act("window.abandoned", 4)
+    log.remove(given_up)
+    log.insert(log.index(made.act("ledger.resumed", FEDERATION)) + 1, given_up)
+    for number, act in enumerate(log, start=1):
+        act["seq"] = number
+    chain(made)
+    assert codes(made, tmp_path) == []
+    made.charge("pump-1", 4)["state"] = "void"
+    balance(made)
+    assert codes(made, tmp_path / "void") == ["charge-void"]
+
+
+def test_a_second_restoration_that_only_the_log_has_is_found(tmp_path: Path) -> None:
+    made = restored_again()
+    made.ledger["restorations"].pop()
+    assert "audit-differs" in codes(made, tmp_path)
+
+
+def test_a_release_made_before_a_ledger_that_was_marked_twice_went_on_is_found(tmp_path: Path) -> None:
+    assert set(codes(resumed_last(marked_again(resumed())), tmp_path)) == {
+        "opened-while-marked",
+        "released-while-marked",
+    }
 
 
 def resumed_last(made: World) -> World:

@@ -1,6 +1,9 @@
 """A ledger is copied while it is written, and a copy that is put back is known to be older than the world."""
 
+import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -10,12 +13,21 @@ from sqlalchemy import text
 
 from mizzle.errors import Fenced, Misconfigured
 from services.ledger import audit, restorations
-from services.ledger.backups import _to_ourselves, back_up, restore
+from services.ledger.backups import Restored, _to_ourselves, back_up, restore
 from services.ledger.engine import Damaged, connect, reading, writing
 from services.ledger.ledger import WRITER, Ledger
 from services.ledger.restorations import RESTORED, Seen
 from services.ledger.tables import AUDIT, UPDATES
 from tests.services.federations import Federation, federation
+
+_READER = """
+import sqlite3, sys
+store = sqlite3.connect(sys.argv[1])
+store.execute("PRAGMA journal_mode = WAL")
+store.execute("SELECT count(*) FROM audit").fetchall()
+print("open", flush=True)
+sys.stdin.read()
+"""
 
 
 @pytest.fixture
@@ -122,6 +134,78 @@ def test_what_is_restored_is_marked_with_all_that_the_replaced_ledger_knew(ours:
         assert store.execute("SELECT count(*) FROM updates").fetchone() == (6,)
 
 
+def put_back(ours: Federation, file: Path) -> Restored:
+    """Put the backup back, whatever lies there under this second's name."""
+    stop(ours)
+    for earlier in ours.folder.glob("ledger.db.*Z"):
+        earlier.unlink()
+    return restore(url(ours), file)
+
+
+def resume(ours: Federation, version: int, window: int) -> int:
+    with writing(ours.ledger.engine) as tx:
+        return restorations.resume(tx, "pumps", Seen(version, window), "I looked", 2)
+
+
+def test_restoring_a_second_time_forgets_nothing_that_was_known_of_the_world(ours: Federation, tmp_path: Path) -> None:
+    """Neither what the first ledger knew, nor what a person has said since, before there was any release."""
+    back_up(url(ours), tmp_path / "copy.db")
+    ours.run()
+    ours.run(after=1)
+    put_back(ours, tmp_path / "copy.db")
+    put_back(ours, tmp_path / "copy.db")
+    mark = marked(ours)
+    assert mark is not None
+    assert (mark.version, mark.window) == (2, 2)
+    with pytest.raises(Misconfigured, match="release 2 and window 2 have been seen"):
+        resume(ours, 0, 0)
+    resume(ours, 7, 9)
+    put_back(ours, tmp_path / "copy.db")
+    again = marked(ours)
+    assert again is not None
+    assert (again.number, again.version, again.window) == (1, 7, 9)
+
+
+def test_a_version_that_a_ledger_went_on_as_is_not_given_again_once_a_window_had_it(
+    ours: Federation, tmp_path: Path
+) -> None:
+    """Devices have trained from it, and the next backup may have another model."""
+    back_up(url(ours), tmp_path / "copy.db")
+    put_back(ours, tmp_path / "copy.db")
+    resume(ours, 2, 4)
+    stop(ours)
+    ours.begin_again()
+    assert ours.open(after=4).base.version == 3
+    put_back(ours, tmp_path / "copy.db")
+    mark = marked(ours)
+    assert mark is not None
+    assert (mark.version, mark.window) == (3, 5)
+
+
+def test_a_ledger_of_older_tables_tells_how_far_it_came(ours: Federation, tmp_path: Path) -> None:
+    ours.run()
+    back_up(url(ours), tmp_path / "copy.db")
+    stop(ours)
+    with tampered(ours.folder / "ledger.db") as store:
+        store.execute("DROP TABLE restorations")
+    with _to_ourselves(ours.folder / "ledger.db") as seen:
+        assert seen == {"pumps": Seen(1, 1)}
+
+
+def test_a_ledger_that_went_on_and_is_marked_again_goes_on_after_that(ours: Federation) -> None:
+    """What was lost the first time was charged then, and no version of that time is given again."""
+    act = audit.Act("pumps", 1, "operator", RESTORED, "pumps", {"why": "a test"})
+    with writing(ours.ledger.engine) as tx:
+        restorations.mark(tx, "pumps", act)
+    assert resume(ours, 7, 9) > 0
+    with writing(ours.ledger.engine) as tx:
+        restorations.mark(tx, "pumps", act)
+    mark = marked(ours)
+    assert mark is not None
+    assert (mark.number, mark.version, mark.window) == (2, 8, 9)
+    assert resume(ours, 8, 9) == 0
+
+
 def test_a_restored_ledger_has_another_name_and_epochs_that_nobody_has_come_to(
     ours: Federation, tmp_path: Path
 ) -> None:
@@ -168,6 +252,65 @@ def test_a_backup_that_was_altered_is_not_put_back(ours: Federation, tmp_path: P
     with pytest.raises(Exception, match="breaks at row 2"):
         restore(url(ours), tmp_path / "copy.db")
     assert marked(ours) is None
+
+
+@pytest.mark.parametrize("name", ["ledger.db", "linked.db", "ledger.db.restoring"])
+def test_a_ledger_is_not_restored_onto_itself(ours: Federation, name: str) -> None:
+    """Under no name of it, and not from the file that the copy is made in."""
+    ledger, file = ours.folder / "ledger.db", ours.folder / name
+    stop(ours)
+    if name == "linked.db":
+        file.symlink_to(ledger)
+    if name.endswith("restoring"):
+        shutil.copy(ledger, file)
+    with pytest.raises(Misconfigured, match="name a backup, or copy the file elsewhere"):
+        restore(url(ours), file)
+    assert marked(ours) is None
+    assert file.exists()
+
+
+def test_a_backup_that_somebody_holds_is_not_waited_for_for_ever(ours: Federation, tmp_path: Path) -> None:
+    back_up(url(ours), tmp_path / "copy.db")
+    stop(ours)
+    with closing(sqlite3.connect(tmp_path / "copy.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Misconfigured, match=r"copy\.db cannot be read: .*locked.*nobody writes it"):
+            restore(url(ours), tmp_path / "copy.db")
+    assert marked(ours) is None
+    assert list(tmp_path.glob("*.restoring*")) == []
+
+
+@pytest.mark.parametrize("name", ["b#1.db", "b?1.db", "b%31.db", "b 1.db", "b?mode=rwc&x=.db"])
+def test_a_backup_is_the_file_of_that_name_whatever_characters_it_has(
+    ours: Federation, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "to").mkdir()
+    ours.run()
+    head = back_up(url(ours), tmp_path / "to" / name)
+    assert [path.name for path in (tmp_path / "to").iterdir()] == [name]
+    for decoy in ("b", "b1.db"):
+        (tmp_path / "to" / decoy).write_text("another file")
+    stop(ours)
+    assert restore(url(ours), tmp_path / "to" / name).head.seq == head.seq + 1
+
+
+def test_a_damaged_ledger_that_somebody_has_open_is_not_replaced(ours: Federation, tmp_path: Path) -> None:
+    """SQLite does not open it any more; that another process has it, its locks still say."""
+    file = ours.folder / "ledger.db"
+    back_up(url(ours), tmp_path / "copy.db")
+    stop(ours)
+    with subprocess.Popen(
+        [sys.executable, "-c", _READER, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"open\n"
+        with file.open("r+b") as store:
+            store.write(b"\0" * 4096)
+        with pytest.raises(Misconfigured, match=r"is damaged, and in use.*stop the services"):
+            restore(url(ours), tmp_path / "copy.db")
+        assert file.read_bytes()[:4096] == b"\0" * 4096
+        reader.communicate()
+    assert restore(url(ours), tmp_path / "copy.db").replaced is not None
 
 
 def test_a_ledger_that_is_marked_already_learns_what_more_was_seen(ours: Federation) -> None:

@@ -142,7 +142,7 @@ def bodies(there: Ordeal, kind: str) -> list[bytes]:
 
 
 def reading(path: Path) -> closing[sqlite3.Connection]:
-    return closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True))
+    return closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True))
 
 
 def judged_again(past: Lived, folder: Path, wound: str) -> Judgement:

@@ -10,8 +10,8 @@ The later time is the third; where a process comes once in a life, as a rule, it
 forgets everything, so that the process begins again, or the gateway loses its line. Then something else dies at the
 same moment, so that what is in flight is lost as well: the broker with devices and gateway, Redis with the others.
 Without an append-only file Redis dies at the first time, too, and then everything is begun from the ledger. What was in
-it, devices send again: after five to fifteen seconds, or as soon as they have a new line. After an effect, and at the
-first time, the lines are cut for a moment, which is the one; before it, later, it is the other.
+it, devices send again: after five to fifteen seconds, or as soon as they have a new line. Where Redis dies the lines
+are cut for a moment, so that it is soon; where the broker dies, devices may find a new line before the gateway does.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def _walked(there: Ordeal, case: Case, patience_s: float) -> Outcome:
     waits = waiting_ids(there.federation.homes)  # before it is started again, which may be when it forgets
     for name in filter(None, (case.beside, case.process)):
         there.restart(name, {})
-    if case.beside and (case.nth == FIRST or case.point.endswith(".after")):
+    if case.beside == "store":
         _cut_lines(there)
     if died.unwell:
         return died

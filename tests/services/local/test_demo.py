@@ -60,8 +60,7 @@ def test_the_story_that_was_played_is_true(copied: Played, tmp_path: Path) -> No
     assert status == OK, said(console)
     told = json.loads(report.read_text())
     assert set(told) == KEYS
-    assert (told["windows"], told["release"]) == (15, {"version": released(copied.ledger), "verified": True})
-    assert told["release"]["version"] >= 13, "a window may be given up where others want the machine, and few are"
+    assert (told["windows"], told["release"]) == (15, {"version": 15, "verified": True})
     assert [kill["members_before"] for kill in told["killed"]] == [kill["members_after"] for kill in told["killed"]]
 
 
@@ -119,12 +118,6 @@ def up(temporary: Path) -> Iterator[subprocess.Popen[str]]:
 def alter(database: Path, statement: str, *values: bytes) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         assert connection.execute(statement, values).rowcount == 1
-
-
-def released(ledger: Path) -> int:
-    """How many windows were released."""
-    with closing(sqlite3.connect(ledger)) as connection:
-        return int(connection.execute("SELECT count(*) FROM windows WHERE state = 'released'").fetchone()[0])
 
 
 def a_member(ledger: Path) -> bytes:
